@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "src/base/loop.h"
+
+#include <glib.h>
+#include <pthread.h>
+#include <signal.h>
+#include <time.h>
+
+#include "src/base/banned.h"
+
+struct loop {
+	GMainContext *context;
+	GMainLoop *main;
+	pthread_t thread; /* the one that runs it */
+	bool started;
+};
+
+struct loop_timer {
+	GSource *source;
+	loop_fn fn;
+	void *data;
+};
+
+struct loop_watch {
+	GSource source; /* first: GLib allocates it */
+	gpointer tag;
+	loop_watch_fn fn;
+	void *data;
+};
+
+struct posted {
+	loop_fn fn;
+	void *data;
+};
+
+struct loop *loop_new(void)
+{
+	struct loop *loop = g_new0(struct loop, 1);
+
+	loop->context = g_main_context_new();
+	loop->main = g_main_loop_new(loop->context, FALSE);
+	loop->thread = pthread_self();
+	return loop;
+}
+
+void loop_free(struct loop *loop)
+{
+	if (!loop)
+		return;
+	g_main_loop_unref(loop->main);
+	g_main_context_unref(loop->context);
+	g_free(loop);
+}
+
+static void *loop_thread(void *data)
+{
+	struct loop *loop = data;
+
+	g_main_context_push_thread_default(loop->context);
+	g_main_loop_run(loop->main);
+	g_main_context_pop_thread_default(loop->context);
+	return NULL;
+}
+
+void loop_start(struct loop *loop)
+{
+	sigset_t all, old;
+
+	/* signals are for the main thread */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	if (pthread_create(&loop->thread, NULL, loop_thread, loop) != 0)
+		g_error("can't start a thread");
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_setname_np(loop->thread, "mailtree-io");
+	loop->started = true;
+}
+
+static void quit(void *data)
+{
+	g_main_loop_quit(((struct loop *)data)->main);
+}
+
+void loop_stop(struct loop *loop)
+{
+	if (!loop->started)
+		return;
+	loop_post(loop, quit, loop);
+	pthread_join(loop->thread, NULL);
+	loop->started = false;
+	loop->thread = pthread_self();
+}
+
+void loop_run_until(struct loop *loop, const bool *done)
+{
+	loop->thread = pthread_self();
+	while (!*done)
+		g_main_context_iteration(loop->context, TRUE);
+}
+
+bool loop_is_current(const struct loop *loop)
+{
+	return pthread_equal(loop->thread, pthread_self());
+}
+
+static gboolean posted_run(gpointer data)
+{
+	struct posted *posted = data;
+
+	posted->fn(posted->data);
+	return G_SOURCE_REMOVE;
+}
+
+void loop_post(struct loop *loop, loop_fn fn, void *data)
+{
+	struct posted *posted = g_new(struct posted, 1);
+	GSource *source = g_idle_source_new();
+
+	*posted = (struct posted){fn, data};
+	g_source_set_priority(source, G_PRIORITY_DEFAULT);
+	g_source_set_callback(source, posted_run, posted, g_free);
+	g_source_attach(source, loop->context);
+	g_source_unref(source);
+}
+
+static gboolean timer_run(gpointer data)
+{
+	struct loop_timer *timer = data;
+	loop_fn fn = timer->fn;
+	void *ctx = timer->data;
+
+	/* freed first: the callback may arm a new one in its place */
+	g_source_unref(timer->source);
+	g_free(timer);
+	fn(ctx);
+	return G_SOURCE_REMOVE;
+}
+
+struct loop_timer *loop_timer_add(struct loop *loop, uint64_t delay_ms, loop_fn fn, void *data)
+{
+	struct loop_timer *timer = g_new(struct loop_timer, 1);
+
+	*timer = (struct loop_timer){g_timeout_source_new((guint)MIN(delay_ms, G_MAXINT)), fn, data};
+	g_source_set_callback(timer->source, timer_run, timer, NULL);
+	g_source_attach(timer->source, loop->context);
+	return timer;
+}
+
+void loop_timer_cancel(struct loop_timer *timer)
+{
+	if (!timer)
+		return;
+	g_source_destroy(timer->source);
+	g_source_unref(timer->source);
+	g_free(timer);
+}
+
+static gboolean watch_dispatch(GSource *source, GSourceFunc callback, gpointer data)
+{
+	struct loop_watch *watch = (struct loop_watch *)source;
+	GIOCondition condition = g_source_query_unix_fd(source, watch->tag);
+	unsigned events = 0;
+
+	if (condition & (G_IO_IN | G_IO_ERR | G_IO_HUP | G_IO_NVAL))
+		events |= LOOP_READ;
+	if (condition & (G_IO_OUT | G_IO_ERR | G_IO_HUP | G_IO_NVAL))
+		events |= LOOP_WRITE;
+	if (events)
+		watch->fn(watch->data, events);
+	return G_SOURCE_CONTINUE;
+}
+
+static gboolean watch_check(GSource *source)
+{
+	return g_source_query_unix_fd(source, ((struct loop_watch *)source)->tag) != 0;
+}
+
+static GSourceFuncs watch_funcs = {.check = watch_check, .dispatch = watch_dispatch};
+
+static GIOCondition watch_condition(unsigned events)
+{
+	return (events & LOOP_READ ? G_IO_IN : 0) | (events & LOOP_WRITE ? G_IO_OUT : 0);
+}
+
+struct loop_watch *loop_watch_add(struct loop *loop, int fd, unsigned events, loop_watch_fn fn, void *data)
+{
+	struct loop_watch *watch = (struct loop_watch *)g_source_new(&watch_funcs, sizeof(*watch));
+
+	watch->fn = fn;
+	watch->data = data;
+	watch->tag = g_source_add_unix_fd(&watch->source, fd, watch_condition(events));
+	g_source_attach(&watch->source, loop->context);
+	return watch;
+}
+
+void loop_watch_set(struct loop_watch *watch, unsigned events)
+{
+	g_source_modify_unix_fd(&watch->source, watch->tag, watch_condition(events));
+}
+
+void loop_watch_remove(struct loop_watch *watch)
+{
+	if (!watch)
+		return;
+	g_source_destroy(&watch->source);
+	g_source_unref(&watch->source);
+}
+
+uint64_t clock_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+int64_t clock_unix(void)
+{
+	return (int64_t)time(NULL);
+}

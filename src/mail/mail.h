@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The model: one account's folders and messages as the filesystem and the commands see them.
+ *
+ * Answers come from memory (folders, listings) and from the disk cache (bodies). What isn't there
+ * is asked of the server by the I/O loop, through a `mail_source` (source.h): callers never wait
+ * inside a call. A function that may need the server returns
+ *
+ *     0             the answer is in its out arguments,
+ *     negative      it failed (enum error_code),
+ *     MAIL_PARKED   it needs the server: `waiter->done` will be called exactly once, on the loop's
+ *                   thread: with 0 "call again, it is there now", or with the code it failed with.
+ *                   It has its own deadline; mail_cancel() ends it early with ERR_INTERRUPTED.
+ *
+ * So the way of every operation is: call; if parked, wait; call again. A call again may park again
+ * (something changed meanwhile), which is bounded: MAIL_PARKS_MAX.
+ *
+ * Folders are counted references and stay valid after they vanish from the server (functions then
+ * give ERR_GONE). Messages have no objects: (folder, uid) names one. All functions are safe from any
+ * thread; none holds a lock while it waits. Lock order: docs/architecture.md.
+ */
+#pragma once
+
+#include "src/base/error.h"
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define MAIL_PARKED 1
+#define MAIL_PARKS_MAX 8
+
+struct mail;
+struct mail_folder;
+
+struct mail_waiter {
+	void (*done)(struct mail_waiter *waiter, int code);
+	int pid;        /* of the program that waits, 0 = unknown: tells walks apart */
+	void *internal; /* the model's; NULL when not parked */
+};
+/* Any thread. If still parked, done(ERR_INTERRUPTED) follows on the loop; else nothing happens. */
+void mail_cancel(struct mail *mail, struct mail_waiter *waiter);
+/* For commands: parks the calling thread (not the loop's) until done. Returns the code. */
+typedef int (*mail_try_fn)(void *ctx, struct mail_waiter *waiter);
+int mail_wait(struct mail *mail, mail_try_fn try_fn, void *ctx);
+
+/* ---- folders ---- */
+
+enum mail_folder_attributes {
+	MAIL_FOLDER_NOSELECT = 1 << 0, /* holds folders only (or is only implied by a child's path) */
+	MAIL_FOLDER_INBOX = 1 << 1,
+	MAIL_FOLDER_ARCHIVE = 1 << 2,
+	MAIL_FOLDER_DRAFTS = 1 << 3,
+	MAIL_FOLDER_JUNK = 1 << 4,
+	MAIL_FOLDER_SENT = 1 << 5,
+	MAIL_FOLDER_TRASH = 1 << 6,
+	MAIL_FOLDER_ALL = 1 << 7,
+	MAIL_FOLDER_FLAGGED = 1 << 8,
+};
+
+struct mail_folder_info {
+	uint32_t number;         /* 31 bits, of the directory; never 0 but for the root */
+	uint32_t message_number; /* 31 bits, of its messages; 0 while its listing isn't known */
+	uint32_t attributes;
+	uint32_t subfolders; /* direct ones */
+	uint32_t messages;
+	uint32_t uidvalidity;
+	int64_t mtime; /* last change seen, at first the newest INTERNALDATE; 0 = unknown */
+	int64_t checked_at;
+	bool loaded; /* the listing is known */
+};
+
+/* The folder tree is known (from the index, or a LIST). Everything below needs it once. */
+int mail_tree_ready(struct mail *mail, struct mail_waiter *waiter, struct error *err);
+/* Also checked within the last `poll` seconds (or cached listing allowed by `stale`): for opendir of any folder
+ * directory. `force` checks in any case (refresh). */
+int mail_tree_fresh(struct mail *mail, bool force, struct mail_waiter *waiter, struct error *err);
+
+struct mail_folder *mail_root(struct mail *mail); /* a reference */
+struct mail_folder *mail_folder_ref(struct mail_folder *folder);
+void mail_folder_unref(struct mail_folder *folder); /* NULL is fine */
+void mail_folder_info(struct mail *mail, struct mail_folder *folder, struct mail_folder_info *info_out);
+/* The child directory of that (file system) name; NULL = there is none. A reference. */
+struct mail_folder *mail_folder_child(struct mail *mail, struct mail_folder *folder, const char *name);
+/* By number of a directory or of messages; NULL = unknown. A reference. */
+struct mail_folder *mail_folder_by_number(struct mail *mail, uint32_t number, bool *is_message_number_out);
+struct mail_folder *mail_folder_parent(struct mail *mail, struct mail_folder *folder); /* NULL for the root */
+/* Path as in the mount, "Projects/Alpha"; "" for the root. g_free it. */
+char *mail_folder_path(struct mail *mail, struct mail_folder *folder);
+/* Iterates children in a stable order: first with number > after_number. NULL = end. name_out borrowed as long as
+ * the reference is held. */
+struct mail_folder *mail_folder_next_child(
+	struct mail *mail, struct mail_folder *folder, uint32_t after_number, const char **name_out);
+
+/* ---- messages ---- */
+
+enum mail_flags {
+	MAIL_SEEN = 1 << 0,
+	MAIL_ANSWERED = 1 << 1,
+	MAIL_FLAGGED = 1 << 2,
+	MAIL_DELETED = 1 << 3,
+	MAIL_DRAFT = 1 << 4,
+	MAIL_FORWARDED = 1 << 5, /* $Forwarded */
+	MAIL_KEYWORDS = 1 << 6,  /* has others: see mail_message_details */
+};
+
+#define MAIL_STEM_MAX 256u
+struct mail_message {
+	uint32_t uid;
+	uint32_t flags;
+	uint64_t size_bytes; /* of what reading gives, when exact; else the server's word, never 0 */
+	bool size_exact;
+	bool cached;
+	int64_t date;             /* INTERNALDATE, seconds since 1970 */
+	char stem[MAIL_STEM_MAX]; /* FROM_SUBJECT */
+};
+
+/* The folder's listing is complete in memory (index or server): for lookup. */
+int mail_folder_ready(struct mail *mail, struct mail_folder *folder, struct mail_waiter *waiter, struct error *err);
+/* Also checked within `poll` (see `stale`): for opendir. */
+int mail_folder_fresh(
+	struct mail *mail, struct mail_folder *folder, bool force, struct mail_waiter *waiter, struct error *err);
+/* Flags as of now, too (without CONDSTORE they are fetched): for xattr, maildir, ls --json. */
+int mail_folder_flags_fresh(
+	struct mail *mail, struct mail_folder *folder, struct mail_waiter *waiter, struct error *err);
+/*
+ * The first messages with uid > after_uid, in UID order, at most `count`; returns how many. Memory only; 0 also when
+ * the listing isn't loaded. Fills at most `count` of `messages_out`.
+ */
+size_t mail_messages_next(struct mail *mail, struct mail_folder *folder, uint32_t after_uid,
+	struct mail_message *messages_out, size_t count);
+bool mail_message_find(struct mail *mail, struct mail_folder *folder, uint32_t uid, struct mail_message *message_out);
+
+struct mail_details {                                      /* owned; mail_details_fini */
+	char *from, *to, *subject, *message_id, *keywords; /* NULL = none */
+};
+/* From the local index, never the network. */
+int mail_message_details(struct mail *mail, struct mail_folder *folder, uint32_t uid, struct mail_details *details_out,
+	struct error *err);
+void mail_details_fini(struct mail_details *details);
+
+/* ---- bodies ---- */
+
+/* A piece of a body, or all of it, ready to be answered. */
+struct mail_slice {
+	const void *memory; /* NULL = in a file */
+	int fd;
+	uint64_t fd_offset;
+	size_t length;
+	void *owner; /* mail_slice_fini drops it */
+};
+void mail_slice_fini(struct mail_slice *slice);
+
+/*
+ * Makes the size exact: what open must know before it answers where sizes aren't trusted. Never fetches
+ * when it is exact already.
+ */
+int mail_message_size(struct mail *mail, struct mail_folder *folder, uint32_t uid, uint64_t *size_out,
+	struct mail_waiter *waiter, struct error *err);
+/*
+ * Octets [offset, offset + length) of the message, fewer only at its end. `expected_size` is the size that the reader
+ * was told (UINT64_MAX = none): another truth is ERR_BROKEN for this read, and corrects the size.
+ */
+int mail_read(struct mail *mail, struct mail_folder *folder, uint32_t uid, uint64_t offset, size_t length,
+	uint64_t expected_size, struct mail_slice *slice_out, struct mail_waiter *waiter, struct error *err);
+
+/* Sizes of this mount are taken on trust: the kernel may skip open. Fixed for a mount's life. */
+bool mail_sizes_trusted(struct mail *mail);
+
+/* ---- changes ---- */
+
+enum mail_event_type {
+	MAIL_EVENT_MESSAGE_ADDED,  /* a name appeared: negative entries */
+	MAIL_EVENT_MESSAGE_GONE,   /* name and inode */
+	MAIL_EVENT_MESSAGE_SIZE,   /* attributes changed */
+	MAIL_EVENT_FOLDER_CHANGED, /* its directory's attributes and listing */
+	MAIL_EVENT_FOLDER_RESET,   /* every message of it is another: message_number has changed */
+	MAIL_EVENT_FOLDER_ADDED,
+	MAIL_EVENT_FOLDER_GONE,
+};
+struct mail_event {
+	enum mail_event_type type;
+	struct mail_folder *folder;  /* borrowed: ref it to keep it */
+	struct mail_folder *parent;  /* FOLDER_*: of `folder`; borrowed */
+	const char *name;            /* FOLDER_ADDED/GONE: its name in the parent */
+	uint32_t message_number;     /* the number that the messages had: for RESET the old one */
+	struct mail_message message; /* MESSAGE_* */
+};
+/* Called from the loop's thread (or whichever changed it), with no lock held; must not block: queue it. */
+typedef void (*mail_event_fn)(void *ctx, const struct mail_event *event);
+void mail_set_listener(struct mail *mail, mail_event_fn fn, void *ctx);
+
+/* ---- the account as a whole ---- */
+
+/* status.json of the contract, without the mountpoint; g_free it. */
+char *mail_status_json(struct mail *mail, const char *mountpoint);
+/* errors.log: one line an event, the newest last, at most MAIL_ERRORS_MAX lines. */
+char *mail_errors_text(struct mail *mail);
+char *mail_metrics_text(struct mail *mail);
+#define MAIL_ERRORS_MAX 1000
+/* Checks every folder; done when all are. One line for the reader goes to line_out (g_free). */
+int mail_refresh(struct mail *mail, struct mail_waiter *waiter, char **line_out, struct error *err);
+struct mail_quota {
+	uint64_t used_bytes, limit_bytes; /* limit 0 = unknown */
+	uint64_t messages;
+};
+void mail_quota(struct mail *mail, struct mail_quota *quota_out);
