@@ -12,7 +12,8 @@
  * with ERR_PROTOCOL for good; the connection must be dropped. Lenience is for what real servers
  * send (docs name each quirk's transcript): items in any order, unknown responses and items,
  * status lines without a code, response codes without "* OK", malformed BODYSTRUCTURE, and a
- * line that is no response at all (IMAP_OTHER).
+ * line that is no response at all (IMAP_OTHER). A lone LF ends a line as CRLF does, but never inside
+ * a quoted string or inside parentheses.
  *
  * Memory: a response lives in the parser until its callback returns; copy what you keep.
  * Threads: one parser belongs to one thread at a time.
@@ -26,11 +27,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define IMAP_LINE_MAX (1024u * 1024u) /* a response without its streamed literals; SEARCH and VANISHED are long */
-#define IMAP_LITERAL_MEMORY_MAX (256u * 1024u)	      /* a literal that isn't streamed (names, header fields) */
+#define IMAP_LINE_MAX (1024u * 1024u) /* a response without its literals' octets; SEARCH and VANISHED are long */
+/*
+ * A literal that isn't streamed. Of a FETCH's literals (header fields, ENVELOPE) only so much is kept:
+ * whoever sends a mail decides their length, and that must not end the session. Elsewhere more is an error.
+ */
+#define IMAP_LITERAL_MEMORY_MAX (256u * 1024u)
 #define IMAP_RESPONSE_MEMORY_MAX (4u * 1024u * 1024u) /* a whole response in memory: nodes, strings, literals */
-#define IMAP_NESTING_MAX 64u			      /* parentheses (BODYSTRUCTURE of nested messages) */
-#define IMAP_NODES_MAX 200000u			      /* values of one response */
+#define IMAP_NESTING_MAX 64u                          /* parentheses (BODYSTRUCTURE of nested messages) */
+#define IMAP_NODES_MAX 100000u                        /* values of one response (SEARCH's numbers aren't values) */
 
 /* A set of numbers as sorted, disjoint, inclusive ranges (RFC 3501 seq-set, "*" not allowed). */
 struct imap_range {
@@ -45,7 +50,10 @@ void imap_set_clear(struct imap_set *set);
 void imap_set_add(struct imap_set *set, uint32_t first, uint32_t last); /* any order; merges */
 bool imap_set_has(const struct imap_set *set, uint32_t number);
 uint64_t imap_set_count(const struct imap_set *set);
-/* "1:4,7" of set text; false when it isn't one (0, "*", overflow, garbage). At most IMAP_LINE_MAX/2 ranges. */
+/*
+ * `set` becomes what "1:4,7" says; empty and false when that isn't a set (0, "*", overflow, garbage, nothing).
+ * At most IMAP_LINE_MAX/2 ranges.
+ */
 bool imap_set_parse(struct imap_set *set, const char *text, size_t length);
 /*
  * Formats ranges [*at, …) as far as they fit into `bytes_max`, advances *at. Returns the number
@@ -58,35 +66,35 @@ enum imap_value_type { IMAP_NIL, IMAP_ATOM, IMAP_STRING, IMAP_LIST, IMAP_STREAME
 /* One value of a response. Strings carry their length (they may hold NUL) and end in a NUL too. */
 struct imap_value {
 	enum imap_value_type type;
-	uint32_t length;		/* bytes of an atom or string; values of a list */
-	uint64_t streamed_bytes;	/* IMAP_STREAMED: the literal's announced size */
-	const char *text;		/* atom, string */
+	uint32_t length;                /* bytes of an atom or string; values of a list */
+	uint64_t streamed_bytes;        /* the announced size of IMAP_STREAMED, or of a STRING that was cut; else 0 */
+	const char *text;               /* atom, string; "" otherwise, never NULL */
 	const struct imap_value *items; /* list */
 };
 
 enum imap_status { IMAP_OK, IMAP_NO, IMAP_BAD, IMAP_BYE, IMAP_PREAUTH };
 
 enum imap_response_type {
-	IMAP_TAGGED,	      /* status, code, text, tag */
-	IMAP_UNTAGGED,	      /* "* OK|NO|BAD|BYE|PREAUTH": status, code, text */
+	IMAP_TAGGED,          /* status, code, text, tag */
+	IMAP_UNTAGGED,        /* "* OK|NO|BAD|BYE|PREAUTH": status, code, text */
 	IMAP_CONTINUATION,    /* "+ text" */
 	IMAP_CAPABILITY,      /* values: the words (of the response; a code [CAPABILITY …] stays a code) */
-	IMAP_ENABLED,	      /* values */
+	IMAP_ENABLED,         /* values: the words */
 	IMAP_LIST_RESPONSE,   /* LIST, LSUB, XLIST: list */
 	IMAP_STATUS_RESPONSE, /* status_response */
-	IMAP_SEARCH,	      /* numbers, modseq (0 = none) */
-	IMAP_ESEARCH,	      /* esearch */
-	IMAP_FLAGS,	      /* values */
-	IMAP_EXISTS,	      /* number */
-	IMAP_RECENT,	      /* number */
-	IMAP_EXPUNGE,	      /* number (a sequence number) */
-	IMAP_VANISHED,	      /* vanished */
-	IMAP_FETCH,	      /* fetch */
-	IMAP_NAMESPACE,	      /* values: personal, other, shared, each a list or NIL */
-	IMAP_ID,	      /* values */
-	IMAP_QUOTA,	      /* values: root name, list of resource usage limit … */
-	IMAP_QUOTAROOT,	      /* values */
-	IMAP_OTHER,	      /* a line that none of the above explains: text */
+	IMAP_SEARCH,          /* numbers, modseq (0 = none) */
+	IMAP_ESEARCH,         /* esearch */
+	IMAP_FLAGS,           /* values: the flags */
+	IMAP_EXISTS,          /* number */
+	IMAP_RECENT,          /* number */
+	IMAP_EXPUNGE,         /* number (a sequence number) */
+	IMAP_VANISHED,        /* vanished */
+	IMAP_FETCH,           /* fetch (FETCH or UIDFETCH) */
+	IMAP_NAMESPACE,       /* values: personal, other, shared, each a list or NIL */
+	IMAP_ID,              /* values: name, value, name, value …; a value may be NIL */
+	IMAP_QUOTA,           /* values: root name, list of resource usage limit … */
+	IMAP_QUOTAROOT,       /* values */
+	IMAP_OTHER,           /* a line that none of the above explains: text */
 };
 
 /* Which data items a FETCH response held. */
@@ -104,16 +112,17 @@ enum imap_fetch_items {
 };
 
 struct imap_fetch {
-	uint32_t sequence;
-	uint32_t items; /* enum imap_fetch_items seen in this response */
+	uint32_t sequence; /* 0: UIDFETCH (RFC 9586), which has none */
+	uint32_t items;    /* enum imap_fetch_items seen in this response */
 	uint32_t uid;
 	uint64_t size_bytes; /* RFC822.SIZE */
 	uint64_t modseq;
-	int64_t internal_date;		/* seconds since 1970, UTC; INT64_MIN when unreadable */
-	const struct imap_value *flags; /* a list of atoms */
+	int64_t internal_date; /* seconds since 1970, UTC; INT64_MIN when unreadable */
+	/* Those below are NULL when `items` lacks their bit. */
+	const struct imap_value *flags; /* a list of words, each with a text */
 	const struct imap_value *emailid;
-	const struct imap_value *body;	   /* BODY[]: STRING (quoted or small literal), STREAMED, or NIL */
-	const struct imap_value *header;   /* STRING or NIL */
+	const struct imap_value *body;     /* BODY[]: STRING (if quoted), STREAMED (a literal), or NIL */
+	const struct imap_value *header;   /* STRING (cut at IMAP_LITERAL_MEMORY_MAX) or NIL */
 	const struct imap_value *envelope; /* a list, or NIL */
 	const struct imap_value *bodystructure;
 };
@@ -137,7 +146,7 @@ enum imap_list_attributes {
 
 struct imap_list {
 	uint32_t attributes;
-	char delimiter;	  /* 0 = NIL: flat */
+	char delimiter;   /* 0 = NIL: flat */
 	const char *name; /* raw bytes as the server wrote them, in its own encoding */
 	uint32_t name_length;
 };
@@ -161,8 +170,8 @@ enum imap_status_items {
 struct imap_response {
 	enum imap_response_type type;
 	enum imap_status status;
-	const char *tag;		      /* IMAP_TAGGED */
-	const char *code;		      /* response code's name in upper case ("UIDVALIDITY"), NULL = none */
+	const char *tag;                      /* IMAP_TAGGED */
+	const char *code;                     /* response code's name in upper case ("UIDVALIDITY"), NULL = none */
 	const struct imap_value *code_values; /* the code's arguments, code_values_count of them */
 	uint32_t code_values_count;
 	const char *text; /* human text of a status or continuation; NUL-terminated, never NULL */
@@ -193,7 +202,7 @@ struct imap_response {
 /* What the parser knows of a FETCH when the literal of its BODY[] begins. */
 struct imap_literal {
 	uint32_t sequence;
-	uint32_t uid;	     /* 0: the server will say it later in the same response */
+	uint32_t uid;        /* 0: the server will say it later in the same response */
 	uint64_t size_bytes; /* the truth about the body's size, before its first octet */
 };
 

@@ -101,12 +101,17 @@ const char *auth_account(const struct auth *auth);
 
 struct auth_state {
 	bool have_token;
-	bool refused;	    /* EACCES until something changes */
+	bool refused;       /* EACCES until something changes */
 	int64_t expires_at; /* 0 = none */
 	uint32_t requests;  /* sent to the token endpoint or command */
 	struct error last_error;
 };
 void auth_state(const struct auth *auth, struct auth_state *state_out);
+
+/* `localhost`, 127.0.0.0/8 or ::1 (in brackets or not), as written: names aren't looked up. */
+bool auth_host_is_loopback(const char *host);
+/* Secrets go to https URLs, to http only on loopback. ERR_CONFIG says what is wrong with `url`. */
+int auth_url_check(const char *url, struct error *err);
 
 /* The SASL initial responses, base64, as one secret. XOAUTH2: user=U^Aauth=Bearer T^A^A; RFC 7628. */
 struct secret *auth_sasl_xoauth2(const char *user, const struct secret *token);

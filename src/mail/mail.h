@@ -9,7 +9,8 @@
  *     0             the answer is in its out arguments,
  *     negative      it failed (enum error_code),
  *     MAIL_PARKED   it needs the server: `waiter->done` will be called exactly once, on the loop's
- *                   thread: with 0 "call again, it is there now", or with the code it failed with.
+ *                   thread (perhaps before this call returns): with 0 "call again, it is there now", or
+ *                   with the code it failed with; the detail then is in waiter->error.
  *                   It has its own deadline; mail_cancel() ends it early with ERR_INTERRUPTED.
  *
  * So the way of every operation is: call; if parked, wait; call again. A call again may park again
@@ -34,16 +35,48 @@
 struct mail;
 struct mail_folder;
 
+/* Zeroed before its first use, kept as it is from one call to the next of the same operation. */
 struct mail_waiter {
 	void (*done)(struct mail_waiter *waiter, int code);
 	int pid;        /* of the program that waits, 0 = unknown: tells walks apart */
-	void *internal; /* the model's; NULL when not parked */
+	uint64_t since_ms;  /* the model's: what is forced has to be newer; 0 at first */
+	struct error error; /* of a failure, set before done */
+	void *internal;     /* the model's; NULL when not parked */
 };
 /* Any thread. If still parked, done(ERR_INTERRUPTED) follows on the loop; else nothing happens. */
 void mail_cancel(struct mail *mail, struct mail_waiter *waiter);
 /* For commands: parks the calling thread (not the loop's) until done. Returns the code. */
 typedef int (*mail_try_fn)(void *ctx, struct mail_waiter *waiter);
 int mail_wait(struct mail *mail, mail_try_fn try_fn, void *ctx);
+
+/* ---- lifecycle ---- */
+
+enum mail_sizes { MAIL_SIZES_AUTO, MAIL_SIZES_EXACT, MAIL_SIZES_TRUST };
+
+struct mail_config {
+	const char *account, *user, *host;
+	const char *const *folders, *const *exclude; /* globs, NULL-terminated; NULL = all / none */
+	enum mail_sizes sizes;
+	uint32_t poll_s;
+	int64_t stale_s; /* -1 = never */
+	uint64_t daily_bytes;
+	bool eol_lf, broken_stub, offline, prefetch;
+};
+
+struct cache;
+struct loop;
+struct mail_source;
+
+/*
+ * Copies the config, borrows loop and cache (both outlive it), takes over the source. No I/O on the network;
+ * the folder tree is read from the cache.
+ */
+int mail_new(struct loop *loop, const struct mail_config *config, struct cache *cache, struct mail_source *source,
+             struct mail **mail_out, struct error *err);
+/* After the loop has stopped. Waiters still parked are told ERR_INTERRUPTED. */
+void mail_free(struct mail *mail);
+/* Forget backoffs and failed checks: a person did something about them (SIGHUP, login). Any thread. */
+void mail_retry_now(struct mail *mail);
 
 /* ---- folders ---- */
 

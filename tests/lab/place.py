@@ -35,13 +35,13 @@ imaplib._MAXLINE = 100_000_000
 
 
 class Place:
-    def __init__(self, folder, authority=None, **dovecot_options):
+    def __init__(self, folder, authority=None, client_id=None, secret=None, **dovecot_options):
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.ca = CertificateAuthority(self.folder / "ca")
         self.authority = authority or Authority()
         self.tenant = self.authority.directory.find_tenant(TENANT) or self.authority.directory.add_tenant(TENANT)
-        self.app = self.tenant.add_app(mailboxes=[OLENA, TEAM])
+        self.app = self.tenant.add_app([OLENA, TEAM], client_id, secret)
         self.authority.start()
         self.certificate = self.ca.issue("imap")
         self.dovecot = Dovecot(self.folder / "dovecot", self.certificate, f"{self.authority.url}/introspect",
@@ -118,7 +118,9 @@ class Place:
         status, answer = client.select(quote(folder), readonly=True)
         if status != "OK":
             raise imaplib.IMAP4.error(answer)
-        uids = client.uid("SEARCH", "ALL")[1][0].split()
+        # Not by SEARCH: go-imap's falls over messages whose header it can't parse.
+        lines = client.uid("FETCH", "1:*", "(UID)")[1] if int(answer[0]) else []
+        uids = [re.search(rb"UID (\d+)", line)[1] for line in lines]
         bodies = {}
         for start in range(0, len(uids), 200):
             chosen = b",".join(uids[start:start + 200]).decode()

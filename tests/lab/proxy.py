@@ -220,8 +220,8 @@ class Connection:
 
     async def run(self):
         proxy = self._proxy
-        # The TCP handshake that the real line would have cost.
-        await asyncio.sleep(proxy.rtt_ms / 1000)
+        # The handshakes that the real line would have cost: TCP, and TLS where it ends here.
+        await asyncio.sleep(proxy.rtt_ms / 1000 * (2 if proxy._tls else 1))
         await proxy._flowing.wait()
         context = proxy._tls.client_context if proxy._tls else None
         try:
@@ -235,6 +235,8 @@ class Connection:
             self.dialogue = Dialogue(proxy.rules, proxy, self)
         up, down = Queue(proxy._up), Queue(proxy._down)
         self._down_queue = down
+        if self.dialogue:
+            self.flush_answers()
         try:
             jobs = [self._read_client(up), self._feed_server(up), self._read_server(down), self._feed_client(down)]
             tasks = [asyncio.ensure_future(job) for job in jobs]
@@ -255,8 +257,9 @@ class Connection:
             counters.bytes_up += len(data)
             counters.round_trips += self._client_heard
             self._client_heard = False
-            await queue.put(data)
-        await queue.put(b"")
+            await queue.has_room(len(data))
+            queue.put(data)
+        queue.put(b"")
 
     async def _feed_server(self, queue):
         writer = self._server[1]
@@ -271,13 +274,15 @@ class Connection:
     async def _read_server(self, queue):
         reader = self._server[0]
         while data := await reader.read(queue.link.piece_bytes()):
+            # No wait between following the dialogue and queueing: flush_answers() relies on their order.
+            await queue.has_room(len(data))
             if self.dialogue:
                 data = self.dialogue.from_server(data)
             if data:
-                await queue.put(data)
-            if self.dialogue and self.dialogue.wants_close:
+                queue.put(data)
+            if self.dialogue and self.dialogue.is_finished():
                 break
-        await queue.put(b"")
+        queue.put(b"")
 
     async def _feed_client(self, queue):
         writer = self._client[1]
@@ -308,9 +313,12 @@ class Connection:
         """Sends what the rules answer in the server's place, at the next place where a response may stand."""
         data = self.dialogue.take_answers()
         if data:
-            self._down_queue.put_now(data)
-        if self.dialogue.wants_close:
-            self._down_queue.put_now(b"")
+            self._down_queue.put(data)
+        if self.dialogue.is_finished():
+            self._down_queue.put(b"")
+
+    def tell_server(self, data):
+        self._server[1].write(data)
 
     def cut(self, reset):
         for side in (self._client, self._server):
@@ -336,13 +344,12 @@ class Queue:
         self._bytes = 0
         self._changed = asyncio.Event()
 
-    async def put(self, data):
-        while self._bytes and self._bytes + len(data) > self.link.window_bytes():
+    async def has_room(self, size):
+        while self._bytes and self._bytes + size > self.link.window_bytes():
             self._changed.clear()
             await self._changed.wait()
-        self.put_now(data)
 
-    def put_now(self, data):
+    def put(self, data):
         self._pieces.append((self.link.arrival(len(data)), data))
         self._bytes += len(data)
         self._changed.set()

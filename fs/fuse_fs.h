@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the files that talk FUSE share: the mount. */
+#pragma once
+
+#define FUSE_USE_VERSION 314
+
+#include "fs/control.h"
+#include "fs/fs.h"
+#include "fs/notify.h"
+#include "fs/ops.h"
+#include "fs/task.h"
+
+#include <fuse_lowlevel.h>
+#include <stdatomic.h>
+
+#define FS_WORKERS_MAX 16u
+
+struct fs_worker {
+	struct fs *fs;
+	pthread_t thread;
+	struct fuse_buf buffer;
+};
+
+struct fs {
+	struct mail *mail;
+	char *mountpoint;
+	struct ops ops;
+	struct tasks tasks;
+	struct control *control;
+	struct notify *notify;
+	struct fuse_session *session;
+	bool xattr;
+	bool skip_open;          /* sizes are trusted and the kernel can do without open */
+	atomic_bool init_pending; /* the INIT reply, to be corrected, hasn't been written yet */
+	int wake_fd;             /* eventfd: stop, or the session ended */
+	atomic_int device_errno; /* the device failed */
+	struct fs_worker workers[FS_WORKERS_MAX];
+	unsigned workers_count;
+};
+
+/* The operations of a mount with these settings; userdata is its struct fs. */
+void fuse_ops_fill(const struct fs *fs, struct fuse_lowlevel_ops *ops_out);
+extern const struct notify_sink fuse_ops_sink;

@@ -1,0 +1,486 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Requests in, replies out. What they mean is in ops.h; how they wait, in task.h. */
+#include "fs/fuse_fs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "src/base/banned.h"
+
+/*
+ * The kernel's default of 12 asynchronous requests is one mailbox walk: further readers, of cached files too, would
+ * wait for the server behind it.
+ */
+#define BACKGROUND_MAX 1024u
+#define LISTING_BYTES_MAX (128u * 1024u)
+#define PLUS_ENTRY_BYTES 256u  /* about what an entry takes in a listing with attributes, */
+#define PLAIN_ENTRY_BYTES 128u /* and without: for how many messages are asked of the model at once */
+
+struct request {
+	struct task task; /* must be first */
+	struct fs *fs;
+	fuse_req_t req;
+	uint64_t ino;
+	void (*answer)(struct request *request); /* replies, and frees the request */
+	char *name;
+	struct fuse_file_info fi;
+	struct ops_entry entry;
+	uint64_t size;
+	bool learned;
+	off_t offset;
+	size_t length;
+	struct ops_data data;
+};
+
+static struct fs *fs_of(fuse_req_t req)
+{
+	return fuse_req_userdata(req);
+}
+
+/* ---- waiting ---- */
+
+static void interrupt(fuse_req_t req, void *data)
+{
+	struct request *request = data;
+
+	task_interrupt(&request->task);
+}
+
+static void request_park(struct task *task)
+{
+	struct request *request = (struct request *)task;
+
+	fuse_req_interrupt_func(request->req, interrupt, request);
+}
+
+static void request_free(struct request *request)
+{
+	g_free(request->name);
+	g_free(request);
+}
+
+static void request_finish(struct task *task, int result)
+{
+	struct request *request = (struct request *)task;
+
+	/* Returns when an interrupt that is under way has let go of the request. */
+	if (task->listed)
+		fuse_req_interrupt_func(request->req, NULL, NULL);
+	if (result == 0) {
+		request->answer(request);
+		return;
+	}
+	fuse_reply_err(request->req, -result);
+	request_free(request);
+}
+
+static struct request *request_new(
+	fuse_req_t req, fuse_ino_t ino, int (*step)(struct task *task), void (*answer)(struct request *request))
+{
+	struct request *request = g_new0(struct request, 1);
+
+	request->fs = fs_of(req);
+	request->req = req;
+	request->ino = ino;
+	request->answer = answer;
+	request->task.step = step;
+	request->task.park = request_park;
+	request->task.finish = request_finish;
+	request->task.waiter.pid = fuse_req_ctx(req)->pid;
+	return request;
+}
+
+static void request_run(struct request *request)
+{
+	task_run(&request->fs->tasks, &request->task);
+}
+
+/* ---- replies' memory ---- */
+
+/* A thread's buffer for one reply: a fresh one of this size would be mapped and unmapped for each. */
+struct reply_buffer {
+	size_t size;
+	char bytes[];
+};
+static GPrivate reply_buffers = G_PRIVATE_INIT(g_free);
+
+static char *reply_buffer(size_t size)
+{
+	struct reply_buffer *buffer = g_private_get(&reply_buffers);
+
+	if (!buffer || buffer->size < size) {
+		size_t room = MAX(size, LISTING_BYTES_MAX);
+
+		buffer = g_malloc(sizeof(*buffer) + room);
+		buffer->size = room;
+		g_private_replace(&reply_buffers, buffer);
+	}
+	return buffer->bytes;
+}
+
+/* ---- names and attributes ---- */
+
+static int step_lookup(struct task *task)
+{
+	struct request *request = (struct request *)task;
+
+	return ops_lookup(&request->fs->ops, request->ino, request->name, fuse_req_ctx(request->req)->uid,
+		&task->waiter, &request->entry);
+}
+
+static struct fuse_entry_param entry_param(const struct ops_entry *entry)
+{
+	return (struct fuse_entry_param){
+		.ino = entry->nodeid,
+		.attr = entry->stat,
+		.attr_timeout = entry->attr_timeout,
+		.entry_timeout = entry->entry_timeout,
+	};
+}
+
+static void answer_lookup(struct request *request)
+{
+	struct fuse_entry_param param = entry_param(&request->entry);
+
+	/* A reply that nobody takes is a lookup that the kernel will never forget. */
+	if (fuse_reply_entry(request->req, &param) != 0)
+		ops_forget(&request->fs->ops, param.ino, 1);
+	request_free(request);
+}
+
+static void do_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct request *request = request_new(req, parent, step_lookup, answer_lookup);
+
+	request->name = g_strdup(name);
+	request_run(request);
+}
+
+static void do_forget(fuse_req_t req, fuse_ino_t ino, uint64_t lookups)
+{
+	ops_forget(&fs_of(req)->ops, ino, lookups);
+	fuse_reply_none(req);
+}
+
+static void do_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
+{
+	for (size_t i = 0; i < count; i++)
+		ops_forget(&fs_of(req)->ops, forgets[i].ino, forgets[i].nlookup);
+	fuse_reply_none(req);
+}
+
+static void do_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct stat attributes;
+	double timeout;
+	int result = ops_getattr(&fs_of(req)->ops, ino, &attributes, &timeout);
+
+	/* An open file's path can't be walked again. */
+	if (result == -ESTALE && fi)
+		result = -ENOENT;
+	if (result == 0)
+		fuse_reply_attr(req, &attributes, timeout);
+	else
+		fuse_reply_err(req, -result);
+}
+
+static void do_statfs(fuse_req_t req, fuse_ino_t ino)
+{
+	struct statvfs statvfs;
+
+	ops_statfs(&fs_of(req)->ops, &statvfs);
+	fuse_reply_statfs(req, &statvfs);
+}
+
+/* ---- content ---- */
+
+static int step_open(struct task *task)
+{
+	struct request *request = (struct request *)task;
+
+	return ops_open(&request->fs->ops, request->ino, fuse_req_ctx(request->req)->uid, &task->waiter, &request->size,
+		&request->learned);
+}
+
+static void answer_open(struct request *request)
+{
+	struct fs *fs = request->fs;
+
+	/*
+	 * The kernel must ask for the size once more before the program can use the file. This one form of invalidation
+	 * takes no lock that a request may hold. A change that is still queued for the notifier counts as well.
+	 */
+	if (request->size != UINT64_MAX && (request->learned || !notify_is_idle(fs->notify)))
+		fuse_lowlevel_notify_inval_inode(fs->session, request->ino, -1, 0);
+	request->fi.fh = request->size;
+	request->fi.keep_cache = 1;
+	request->fi.noflush = 1;
+	fuse_reply_open(request->req, &request->fi);
+	request_free(request);
+}
+
+static void do_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct request *request;
+
+	if ((fi->flags & O_ACCMODE) != O_RDONLY) {
+		fuse_reply_err(req, EROFS);
+		return;
+	}
+	if (fs_of(req)->skip_open) {
+		/* For all files of this mount: the kernel won't ask again. */
+		fuse_reply_err(req, ENOSYS);
+		return;
+	}
+	request = request_new(req, ino, step_open, answer_open);
+	request->fi = *fi;
+	request_run(request);
+}
+
+static int step_read(struct task *task)
+{
+	struct request *request = (struct request *)task;
+
+	return ops_read(&request->fs->ops, request->ino, (uint64_t)request->offset, request->length, request->size,
+		&task->waiter, &request->data);
+}
+
+static bool read_fully(int fd, uint64_t offset, char *bytes, size_t length)
+{
+	while (length) {
+		ssize_t got = pread(fd, bytes, length, (off_t)offset);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			return false;
+		bytes += got;
+		offset += (uint64_t)got;
+		length -= (size_t)got;
+	}
+	return true;
+}
+
+static void answer_read(struct request *request)
+{
+	const struct mail_slice *slice = &request->data.slice;
+
+	if (slice->memory || !slice->length) {
+		fuse_reply_buf(request->req, slice->memory, slice->length);
+	} else {
+		/* Mails are small: one copy costs less than the three calls of a splice. */
+		char *bytes = reply_buffer(slice->length);
+
+		if (read_fully(slice->fd, slice->fd_offset, bytes, slice->length))
+			fuse_reply_buf(request->req, bytes, slice->length);
+		else
+			fuse_reply_err(request->req, EIO);
+	}
+	ops_data_fini(&request->data);
+	request_free(request);
+}
+
+static void do_read(fuse_req_t req, fuse_ino_t ino, size_t length, off_t offset, struct fuse_file_info *fi)
+{
+	struct request *request = request_new(req, ino, step_read, answer_read);
+
+	request->offset = offset;
+	request->length = length;
+	/* The handle of a file that was opened is the size that its reader was told. */
+	request->size = request->fs->skip_open ? UINT64_MAX : fi->fh;
+	request_run(request);
+}
+
+/* ---- directories ---- */
+
+static int step_opendir(struct task *task)
+{
+	struct request *request = (struct request *)task;
+
+	return ops_opendir(&request->fs->ops, request->ino, fuse_req_ctx(request->req)->uid, &task->waiter);
+}
+
+static void reply_opendir(void *data)
+{
+	struct request *request = data;
+
+	request->fi.cache_readdir = 1;
+	request->fi.keep_cache = 1;
+	fuse_reply_open(request->req, &request->fi);
+	request_free(request);
+}
+
+static void answer_opendir(struct request *request)
+{
+	/* What the check has found must have reached the kernel first, or it lists what it remembers. */
+	if (!notify_barrier(request->fs->notify, reply_opendir, request))
+		reply_opendir(request);
+}
+
+static void do_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct request *request = request_new(req, ino, step_opendir, answer_opendir);
+
+	request->fi = *fi;
+	request_run(request);
+}
+
+struct listing {
+	fuse_req_t req;
+	bool plus;
+	char *bytes;
+	size_t size, used;
+};
+
+static bool list_entry(void *ctx, const struct ops_dirent *dirent)
+{
+	struct listing *listing = ctx;
+	char *at = listing->bytes + listing->used;
+	size_t room = listing->size - listing->used;
+	size_t needed;
+
+	if (listing->plus) {
+		struct fuse_entry_param param = {.attr = dirent->stat};
+
+		if (dirent->entry)
+			param = entry_param(dirent->entry);
+		needed = fuse_add_direntry_plus(listing->req, at, room, dirent->name, &param, dirent->next);
+	} else {
+		needed = fuse_add_direntry(listing->req, at, room, dirent->name, &dirent->stat, dirent->next);
+	}
+	if (needed > room)
+		return false;
+	listing->used += needed;
+	return true;
+}
+
+static void list_directory(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, bool plus)
+{
+	size_t room = MIN(size, LISTING_BYTES_MAX);
+	struct listing listing = {.req = req, .plus = plus, .bytes = reply_buffer(room), .size = room};
+	int result = ops_readdir(&fs_of(req)->ops, ino, offset,
+		room / (plus ? PLUS_ENTRY_BYTES : PLAIN_ENTRY_BYTES), list_entry, &listing);
+
+	if (result == 0)
+		fuse_reply_buf(req, listing.bytes, listing.used);
+	else
+		fuse_reply_err(req, -result);
+}
+
+static void do_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
+{
+	list_directory(req, ino, size, offset, false);
+}
+
+static void do_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
+{
+	list_directory(req, ino, size, offset, true);
+}
+
+/* ---- extended attributes ---- */
+
+static void reply_xattr(fuse_req_t req, const char *bytes, size_t length, size_t size)
+{
+	if (!size)
+		fuse_reply_xattr(req, length);
+	else if (size < length)
+		fuse_reply_err(req, ERANGE);
+	else
+		fuse_reply_buf(req, bytes, length);
+}
+
+static void do_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
+{
+	g_autofree char *value = NULL;
+	int result = ops_getxattr(&fs_of(req)->ops, ino, name, &value);
+
+	if (result == 0)
+		reply_xattr(req, value, strlen(value), size);
+	else
+		fuse_reply_err(req, -result);
+}
+
+static void do_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
+{
+	g_autofree char *names = NULL;
+	size_t length;
+	int result = ops_listxattr(&fs_of(req)->ops, ino, &names, &length);
+
+	if (result == 0)
+		reply_xattr(req, names, length, size);
+	else
+		fuse_reply_err(req, -result);
+}
+
+/* ---- the connection ---- */
+
+static void do_init(void *userdata, struct fuse_conn_info *conn)
+{
+	struct fs *fs = userdata;
+
+	/* Asynchronous reads that wait get no interrupt: a program with a handler for SIGINT would hang in them. */
+	conn->want &= ~FUSE_CAP_ASYNC_READ;
+	/* Who lists mail goes on to stat or read it: attributes with every entry, not only with the first ones. */
+	conn->want &= ~FUSE_CAP_READDIRPLUS_AUTO;
+	conn->max_background = BACKGROUND_MAX;
+	conn->congestion_threshold = BACKGROUND_MAX / 4 * 3;
+	fs->skip_open = mail_sizes_trusted(fs->mail) && conn->capable & FUSE_CAP_NO_OPEN_SUPPORT;
+	fs->init_pending = conn->want & FUSE_CAP_PARALLEL_DIROPS;
+}
+
+/*
+ * What isn't here the kernel is told once that we don't have (ENOSYS) and never asks for again: flush, access and, unless
+ * they were asked for, extended attributes.
+ */
+void fuse_ops_fill(const struct fs *fs, struct fuse_lowlevel_ops *ops_out)
+{
+	*ops_out = (struct fuse_lowlevel_ops){
+		.init = do_init,
+		.lookup = do_lookup,
+		.forget = do_forget,
+		.forget_multi = do_forget_multi,
+		.getattr = do_getattr,
+		.statfs = do_statfs,
+		.open = do_open,
+		.read = do_read,
+		.opendir = do_opendir,
+		.readdir = do_readdir,
+		.readdirplus = do_readdirplus,
+	};
+	if (fs->xattr) {
+		ops_out->getxattr = do_getxattr;
+		ops_out->listxattr = do_listxattr;
+	}
+}
+
+/* ---- invalidations ---- */
+
+static void sink_attributes(void *ctx, uint64_t ino)
+{
+	fuse_lowlevel_notify_inval_inode(((struct fs *)ctx)->session, ino, -1, 0);
+}
+
+static void sink_content(void *ctx, uint64_t ino)
+{
+	fuse_lowlevel_notify_inval_inode(((struct fs *)ctx)->session, ino, 0, 0);
+}
+
+static void sink_entry(void *ctx, uint64_t parent, const char *name)
+{
+	fuse_lowlevel_notify_inval_entry(((struct fs *)ctx)->session, parent, name, strlen(name));
+}
+
+static void sink_deleted(void *ctx, uint64_t parent, uint64_t child, const char *name)
+{
+	fuse_lowlevel_notify_delete(((struct fs *)ctx)->session, parent, child, name, strlen(name));
+}
+
+const struct notify_sink fuse_ops_sink = {
+	.attributes = sink_attributes,
+	.content = sink_content,
+	.entry = sink_entry,
+	.deleted = sink_deleted,
+};

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "fs/node.h"
+
+#include "fs/control.h"
+
+#include "src/base/banned.h"
+
+uint64_t node_folder_ino(uint32_t number)
+{
+	return number ? (uint64_t)number << 32 : NODE_ROOT_INO;
+}
+
+uint64_t node_message_ino(uint32_t message_number, uint32_t uid)
+{
+	return (uint64_t)message_number << 32 | uid;
+}
+
+bool node_resolve(struct mail *mail, uint64_t ino, struct node *node_out)
+{
+	bool is_message_number = false;
+
+	*node_out = (struct node){.ino = ino};
+	if (ino & NODE_GENERATED) {
+		node_out->kind = ino == CONTROL_DIR_INO ? NODE_CONTROL_DIR : NODE_CONTROL_FILE;
+		return true;
+	}
+	if (ino == NODE_ROOT_INO) {
+		node_out->folder = mail_root(mail);
+		return node_out->folder != NULL;
+	}
+	node_out->folder = mail_folder_by_number(mail, (uint32_t)(ino >> 32), &is_message_number);
+	node_out->uid = (uint32_t)ino;
+	node_out->kind = node_out->uid ? NODE_MESSAGE : NODE_FOLDER;
+	/* A renumbered folder's old messages may still be asked for: their number is nobody's, or means something else. */
+	if (node_out->folder && is_message_number != (node_out->kind == NODE_MESSAGE)) {
+		mail_folder_unref(node_out->folder);
+		node_out->folder = NULL;
+	}
+	return node_out->folder != NULL;
+}
+
+void node_fini(struct node *node)
+{
+	mail_folder_unref(node->folder);
+	node->folder = NULL;
+}

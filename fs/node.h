@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Inode numbers: what one means, and back. They are handles by themselves, the same in every mount:
+ *
+ *     1                                  the root
+ *     folder number << 32                a folder's directory
+ *     message number << 32 | UID         a message
+ *     1 << 63 | …                        generated: what the server doesn't have
+ *     1 << 63 | CONTROL_…                .mailtree and, as st_ino, what is in it
+ *     1 << 63 | serial                   a control file's content at one moment (control.h)
+ *
+ * Folder numbers have 31 bits and are never 0 but for the root.
+ */
+#pragma once
+
+#include "src/mail/mail.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define NODE_ROOT_INO 1u
+#define NODE_GENERATED (1ull << 63)
+
+enum node_kind {
+	NODE_FOLDER,       /* the root too */
+	NODE_MESSAGE,
+	NODE_CONTROL_DIR,  /* .mailtree */
+	NODE_CONTROL_FILE, /* a snapshot of one of its files */
+};
+
+struct node {
+	enum node_kind kind;
+	uint64_t ino;
+	struct mail_folder *folder; /* of FOLDER and MESSAGE: a reference */
+	uint32_t uid;               /* of MESSAGE */
+};
+
+uint64_t node_folder_ino(uint32_t number);
+uint64_t node_message_ino(uint32_t message_number, uint32_t uid);
+/* False: there is no such folder (any more). Else node_fini() it. A message itself may be gone all the same. */
+bool node_resolve(struct mail *mail, uint64_t ino, struct node *node_out);
+void node_fini(struct node *node);

@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "fs/notify.h"
+
+#include "fs/names.h"
+#include "fs/node.h"
+#include "src/base/log.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+
+#include "src/base/banned.h"
+
+enum note_kind { ATTRIBUTES, CONTENT, ENTRY, DELETED, BARRIER };
+
+struct note {
+	enum note_kind kind;
+	uint64_t ino; /* of ENTRY and DELETED: the parent */
+	uint64_t child; /* of DELETED; of an ENTRY that stands for a whole directory: that directory */
+	notify_barrier_fn fn;
+	void *data;
+	char name[]; /* of ENTRY and DELETED */
+};
+
+struct notify {
+	struct mail *mail;
+	const struct notify_sink *sink;
+	void *ctx;
+	bool names_uid;
+	bool started;
+	pthread_t thread;
+
+	pthread_mutex_t lock; /* guards all below */
+	pthread_cond_t filled;
+	GQueue notes;
+	GHashTable *content;   /* inodes whose CONTENT is queued: one is enough */
+	GHashTable *collapsed; /* directories whose entry is queued because of too many changes */
+	bool busy;             /* the thread is sending one */
+	bool stopping;
+};
+
+struct notify *notify_new(struct mail *mail, bool names_uid, const struct notify_sink *sink, void *ctx)
+{
+	struct notify *notify = g_new0(struct notify, 1);
+
+	notify->mail = mail;
+	notify->names_uid = names_uid;
+	notify->sink = sink;
+	notify->ctx = ctx;
+	pthread_mutex_init(&notify->lock, NULL);
+	pthread_cond_init(&notify->filled, NULL);
+	g_queue_init(&notify->notes);
+	notify->content = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
+	notify->collapsed = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
+	return notify;
+}
+
+void notify_free(struct notify *notify)
+{
+	if (!notify)
+		return;
+	g_queue_clear_full(&notify->notes, g_free);
+	g_hash_table_unref(notify->content);
+	g_hash_table_unref(notify->collapsed);
+	pthread_cond_destroy(&notify->filled);
+	pthread_mutex_destroy(&notify->lock);
+	g_free(notify);
+}
+
+static bool set_add(GHashTable *set, uint64_t ino)
+{
+	return g_hash_table_add(set, g_memdup2(&ino, sizeof(ino)));
+}
+
+/* All push functions: under the lock. */
+static struct note *push(struct notify *notify, enum note_kind kind, uint64_t ino, const char *name)
+{
+	size_t length = name ? strlen(name) + 1 : 1;
+	struct note *note = g_malloc0(sizeof(*note) + length);
+
+	note->kind = kind;
+	note->ino = ino;
+	if (name)
+		memcpy(note->name, name, length);
+	g_queue_push_tail(&notify->notes, note);
+	pthread_cond_signal(&notify->filled);
+	return note;
+}
+
+static void push_content(struct notify *notify, uint64_t ino)
+{
+	if (set_add(notify->content, ino))
+		push(notify, CONTENT, ino, NULL);
+}
+
+/* Where a folder stands, asked of the model before the lock is taken. */
+struct place {
+	uint64_t dir;
+	uint64_t parent;
+	char *name; /* of the directory in its parent; g_free it */
+	uint32_t message_number;
+};
+
+static struct place place_of(struct notify *notify, struct mail_folder *folder)
+{
+	struct mail_folder *parent = mail_folder_parent(notify->mail, folder);
+	struct mail_folder_info info = {0}, parent_info = {0};
+	g_autofree char *path = mail_folder_path(notify->mail, folder);
+
+	mail_folder_info(notify->mail, folder, &info);
+	if (parent)
+		mail_folder_info(notify->mail, parent, &parent_info);
+	mail_folder_unref(parent);
+	return (struct place){
+		.dir = node_folder_ino(info.number),
+		.parent = node_folder_ino(parent_info.number),
+		.name = path ? g_path_get_basename(path) : g_strdup(""),
+		.message_number = info.message_number,
+	};
+}
+
+/* Drops the directory's entry and with it all that the kernel keeps below. */
+static void push_subtree(struct notify *notify, const struct place *place)
+{
+	if (place->dir != NODE_ROOT_INO)
+		push(notify, ENTRY, place->parent, place->name)->child = place->dir;
+	push_content(notify, place->dir);
+}
+
+static void push_message(struct notify *notify, const struct mail_event *event, const struct place *place)
+{
+	uint64_t ino = node_message_ino(event->message_number, event->message.uid);
+	char name[NAMES_BYTES_MAX + 1], uid_name[NAMES_BYTES_MAX + 1];
+
+	if (notify->notes.length >= NOTIFY_QUEUE_MAX) {
+		if (set_add(notify->collapsed, place->dir))
+			push_subtree(notify, place);
+		return;
+	}
+	if (event->type == MAIL_EVENT_MESSAGE_SIZE) {
+		/* Pages of another size go with it: the kernel drops them when it learns the new one. */
+		push(notify, ATTRIBUTES, ino, NULL);
+		return;
+	}
+	names_compose(&event->message, notify->names_uid, name);
+	names_compose_uid(event->message.uid, uid_name);
+	if (event->type == MAIL_EVENT_MESSAGE_GONE)
+		push(notify, DELETED, place->dir, name)->child = ino;
+	else
+		push(notify, ENTRY, place->dir, name);
+	if (!notify->names_uid)
+		push(notify, ENTRY, place->dir, uid_name);
+	push_content(notify, place->dir);
+}
+
+static void push_folder(struct notify *notify, const struct mail_event *event, const struct place *place)
+{
+	if (notify->notes.length >= NOTIFY_QUEUE_MAX + NOTIFY_FOLDERS_MAX) {
+		log_warning("notifier: too many changes of folders at once, one is shown late");
+		return;
+	}
+	switch (event->type) {
+	case MAIL_EVENT_FOLDER_ADDED:
+		push(notify, ENTRY, place->parent, event->name ? event->name : place->name);
+		push_content(notify, place->parent);
+		break;
+	case MAIL_EVENT_FOLDER_GONE:
+		push(notify, DELETED, place->parent, event->name ? event->name : place->name)->child = place->dir;
+		push_content(notify, place->parent);
+		break;
+	case MAIL_EVENT_FOLDER_RESET:
+		push_subtree(notify, place);
+		break;
+	default:
+		push_content(notify, place->dir);
+		break;
+	}
+}
+
+static void listen(void *data, const struct mail_event *event)
+{
+	struct notify *notify = data;
+	struct place place = place_of(notify, event->folder);
+
+	if (event->parent) {
+		/* Of a folder that is gone the model may not know the parent any more. */
+		struct mail_folder_info info;
+
+		mail_folder_info(notify->mail, event->parent, &info);
+		place.parent = node_folder_ino(info.number);
+	}
+	pthread_mutex_lock(&notify->lock);
+	switch (event->type) {
+	case MAIL_EVENT_MESSAGE_ADDED:
+	case MAIL_EVENT_MESSAGE_GONE:
+	case MAIL_EVENT_MESSAGE_SIZE:
+		push_message(notify, event, &place);
+		break;
+	default:
+		push_folder(notify, event, &place);
+		break;
+	}
+	pthread_mutex_unlock(&notify->lock);
+	g_free(place.name);
+}
+
+static void send_note(struct notify *notify, const struct note *note)
+{
+	const struct notify_sink *sink = notify->sink;
+
+	switch (note->kind) {
+	case ATTRIBUTES:
+		sink->attributes(notify->ctx, note->ino);
+		break;
+	case CONTENT:
+		sink->content(notify->ctx, note->ino);
+		break;
+	case ENTRY:
+		sink->entry(notify->ctx, note->ino, note->name);
+		break;
+	case DELETED:
+		sink->deleted(notify->ctx, note->ino, note->child, note->name);
+		break;
+	case BARRIER:
+		note->fn(note->data);
+		break;
+	}
+}
+
+static void *run(void *data)
+{
+	struct notify *notify = data;
+
+	pthread_mutex_lock(&notify->lock);
+	for (;;) {
+		struct note *note = g_queue_pop_head(&notify->notes);
+
+		if (!note && notify->stopping)
+			break;
+		if (!note) {
+			pthread_cond_wait(&notify->filled, &notify->lock);
+			continue;
+		}
+		/* From here on a further change needs a further note. */
+		if (note->kind == CONTENT)
+			g_hash_table_remove(notify->content, &note->ino);
+		else if (note->kind == ENTRY)
+			g_hash_table_remove(notify->collapsed, &note->child);
+		if (!notify->stopping || note->kind == BARRIER) {
+			notify->busy = true;
+			pthread_mutex_unlock(&notify->lock);
+			send_note(notify, note);
+			pthread_mutex_lock(&notify->lock);
+			notify->busy = false;
+		}
+		g_free(note);
+	}
+	pthread_mutex_unlock(&notify->lock);
+	return NULL;
+}
+
+bool notify_start(struct notify *notify)
+{
+	sigset_t all, before;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	notify->started = pthread_create(&notify->thread, NULL, run, notify) == 0;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (notify->started)
+		mail_set_listener(notify->mail, listen, notify);
+	return notify->started;
+}
+
+void notify_stop(struct notify *notify)
+{
+	if (!notify->started || notify->stopping)
+		return;
+	mail_set_listener(notify->mail, NULL, NULL);
+	pthread_mutex_lock(&notify->lock);
+	notify->stopping = true;
+	pthread_cond_signal(&notify->filled);
+	pthread_mutex_unlock(&notify->lock);
+	pthread_join(notify->thread, NULL);
+}
+
+static bool is_idle(const struct notify *notify)
+{
+	return !notify->busy && !notify->notes.length;
+}
+
+bool notify_is_idle(struct notify *notify)
+{
+	pthread_mutex_lock(&notify->lock);
+	bool idle = is_idle(notify);
+
+	pthread_mutex_unlock(&notify->lock);
+	return idle;
+}
+
+bool notify_barrier(struct notify *notify, notify_barrier_fn fn, void *data)
+{
+	pthread_mutex_lock(&notify->lock);
+	bool queued = notify->started && !notify->stopping && !is_idle(notify);
+
+	if (queued) {
+		struct note *note = push(notify, BARRIER, 0, NULL);
+
+		note->fn = fn;
+		note->data = data;
+	}
+	pthread_mutex_unlock(&notify->lock);
+	return queued;
+}

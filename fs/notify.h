@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The notifier: changes of the model become invalidations of what the kernel keeps, sent from one thread of its own.
+ *
+ * No other thread may send them: the kernel takes a directory's lock for an entry, and waits for pages being read for
+ * an inode; the thread that must answer the lookup or the read that holds these would wait for itself for ever.
+ *
+ * The queue is bounded: a folder with too many changes at once is invalidated as a whole.
+ */
+#pragma once
+
+#include "src/mail/mail.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define NOTIFY_QUEUE_MAX 8192u        /* changes of messages; beyond, whole folders */
+#define NOTIFY_FOLDERS_MAX 200000u    /* and changes of folders: twice LIMIT_FOLDERS */
+
+/* How an invalidation reaches the kernel. Called from the notifier's thread only; failures mean "not kept". */
+struct notify_sink {
+	void (*attributes)(void *ctx, uint64_t ino);
+	void (*content)(void *ctx, uint64_t ino); /* attributes too; of a directory: its listing */
+	void (*entry)(void *ctx, uint64_t parent, const char *name);
+	void (*deleted)(void *ctx, uint64_t parent, uint64_t child, const char *name);
+};
+
+struct notify;
+
+/* `mail` and `sink` are borrowed. */
+struct notify *notify_new(struct mail *mail, bool names_uid, const struct notify_sink *sink, void *ctx);
+/* Starts the thread and listens to the model. */
+bool notify_start(struct notify *notify);
+/* Drops what is queued, runs waiting barriers, ends the thread. While it runs, requests must be answered still. */
+void notify_stop(struct notify *notify);
+void notify_free(struct notify *notify);
+
+/*
+ * Runs fn(data) on the notifier's thread when all changes until now have reached the kernel. False: they have already,
+ * fn isn't called.
+ */
+typedef void (*notify_barrier_fn)(void *data);
+bool notify_barrier(struct notify *notify, notify_barrier_fn fn, void *data);
+bool notify_is_idle(struct notify *notify);

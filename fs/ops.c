@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "fs/ops.h"
+
+#include "fs/names.h"
+#include "fs/node.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "src/base/banned.h"
+
+#define STATFS_BLOCK_BYTES 4096u
+
+int ops_result(int code)
+{
+	return code < 0 ? -error_errno(code) : code;
+}
+
+/* ---- names ---- */
+
+bool ops_may_control(const struct ops *ops, uid_t caller)
+{
+	return caller == 0 || caller == ops->mounter || caller == ops->attr.uid;
+}
+
+static void entry_folder(struct ops *ops, struct mail_folder *folder, struct ops_entry *entry_out)
+{
+	struct mail_folder_info info;
+
+	mail_folder_info(ops->mail, folder, &info);
+	attr_folder(&ops->attr, &info, &entry_out->stat);
+	entry_out->nodeid = entry_out->stat.st_ino;
+	entry_out->entry_timeout = OPS_CACHE_SECONDS;
+	/* Loading it makes its time known without anything having changed. */
+	entry_out->attr_timeout = info.loaded ? OPS_CACHE_SECONDS : 0;
+}
+
+static void entry_message(
+	struct ops *ops, uint32_t message_number, const struct mail_message *message, struct ops_entry *entry_out)
+{
+	entry_out->nodeid = node_message_ino(message_number, message->uid);
+	attr_message(&ops->attr, entry_out->nodeid, message, &entry_out->stat);
+	entry_out->entry_timeout = entry_out->attr_timeout = OPS_CACHE_SECONDS;
+}
+
+static int lookup_control(struct ops *ops, const char *name, uid_t caller, struct ops_entry *entry_out)
+{
+	if (!ops_may_control(ops, caller))
+		return -EACCES;
+	/* Each lookup shows the present: nothing of it may be kept for the next one. */
+	if (!control_lookup(ops->control, name, &ops->attr, &entry_out->nodeid, &entry_out->stat))
+		return -ENOENT;
+	entry_out->attr_timeout = OPS_CACHE_SECONDS;
+	return 0;
+}
+
+static int lookup_message(struct ops *ops, struct mail_folder *folder, const char *name, uint32_t uid,
+	struct mail_waiter *waiter, struct ops_entry *entry_out)
+{
+	struct mail_folder_info info;
+	struct mail_message message;
+	int code = mail_folder_ready(ops->mail, folder, waiter, NULL);
+
+	if (code != 0)
+		return ops_result(code);
+	mail_folder_info(ops->mail, folder, &info);
+	if (!mail_message_find(ops->mail, folder, uid, &message) || !names_match(name, &message, ops->names_uid))
+		return 0;
+	entry_message(ops, info.message_number, &message, entry_out);
+	return 0;
+}
+
+static int lookup_in_folder(struct ops *ops, struct mail_folder *folder, const char *name, struct mail_waiter *waiter,
+	struct ops_entry *entry_out)
+{
+	uint32_t uid;
+	int code = mail_tree_ready(ops->mail, waiter, NULL);
+
+	if (code != 0)
+		return ops_result(code);
+	/* "No such name" holds until an event says otherwise, as long as the listing is known. */
+	entry_out->entry_timeout = OPS_CACHE_SECONDS;
+
+	struct mail_folder *child = mail_folder_child(ops->mail, folder, name);
+
+	if (child) {
+		entry_folder(ops, child, entry_out);
+		mail_folder_unref(child);
+		return 0;
+	}
+	return names_parse(name, &uid) ? lookup_message(ops, folder, name, uid, waiter, entry_out) : 0;
+}
+
+int ops_lookup(struct ops *ops, uint64_t parent, const char *name, uid_t caller, struct mail_waiter *waiter,
+	struct ops_entry *entry_out)
+{
+	struct node node;
+	int result;
+
+	*entry_out = (struct ops_entry){0};
+	if (strlen(name) > OPS_NAME_BYTES_MAX)
+		return -ENAMETOOLONG;
+	if (parent == NODE_ROOT_INO && strcmp(name, CONTROL_DIR_NAME) == 0) {
+		entry_out->nodeid = CONTROL_DIR_INO;
+		control_dir_stat(ops->control, &ops->attr, &entry_out->stat);
+		entry_out->entry_timeout = entry_out->attr_timeout = OPS_CACHE_SECONDS;
+		return 0;
+	}
+	if (parent == CONTROL_DIR_INO)
+		return lookup_control(ops, name, caller, entry_out);
+	if (!node_resolve(ops->mail, parent, &node))
+		return -ESTALE;
+	result = node.kind == NODE_FOLDER ? lookup_in_folder(ops, node.folder, name, waiter, entry_out) : -ENOTDIR;
+	node_fini(&node);
+	return result;
+}
+
+static int getattr_message(struct ops *ops, const struct node *node, struct stat *stat_out)
+{
+	struct mail_message message;
+
+	if (!mail_message_find(ops->mail, node->folder, node->uid, &message))
+		return -ENOENT;
+	attr_message(&ops->attr, node->ino, &message, stat_out);
+	return 0;
+}
+
+int ops_getattr(struct ops *ops, uint64_t ino, struct stat *stat_out, double *timeout_out)
+{
+	struct node node;
+	struct ops_entry entry = {0};
+	int result = 0;
+
+	*timeout_out = OPS_CACHE_SECONDS;
+	/* ESTALE makes the kernel walk the path once more: it finds what the name means now, or that it is gone. */
+	if (!node_resolve(ops->mail, ino, &node))
+		return -ESTALE;
+	switch (node.kind) {
+	case NODE_FOLDER:
+		entry_folder(ops, node.folder, &entry);
+		*stat_out = entry.stat;
+		*timeout_out = entry.attr_timeout;
+		break;
+	case NODE_MESSAGE:
+		result = getattr_message(ops, &node, stat_out);
+		break;
+	case NODE_CONTROL_DIR:
+		control_dir_stat(ops->control, &ops->attr, stat_out);
+		break;
+	case NODE_CONTROL_FILE:
+		result = control_stat(ops->control, ino, &ops->attr, stat_out) ? 0 : -ESTALE;
+		break;
+	}
+	node_fini(&node);
+	return result;
+}
+
+void ops_forget(struct ops *ops, uint64_t ino, uint64_t lookups)
+{
+	if (ino & NODE_GENERATED && ino != CONTROL_DIR_INO)
+		control_forget(ops->control, ino, lookups);
+}
+
+/* ---- content ---- */
+
+static int open_message(struct ops *ops, const struct node *node, struct mail_waiter *waiter, uint64_t *size_out,
+	bool *learned_out)
+{
+	struct mail_message message;
+
+	if (!mail_message_find(ops->mail, node->folder, node->uid, &message))
+		return -ENOENT;
+	/* The first try says so even if a later one, after the wait, finds it exact. */
+	*learned_out |= !message.size_exact;
+	if (message.size_exact) {
+		*size_out = message.size_bytes;
+		return 0;
+	}
+	return ops_result(mail_message_size(ops->mail, node->folder, node->uid, size_out, waiter, NULL));
+}
+
+int ops_open(struct ops *ops, uint64_t ino, uid_t caller, struct mail_waiter *waiter, uint64_t *size_out,
+	bool *learned_out)
+{
+	struct node node;
+	int result = -EISDIR;
+
+	*size_out = UINT64_MAX;
+	if (!node_resolve(ops->mail, ino, &node))
+		return -ESTALE;
+	if (node.kind == NODE_MESSAGE)
+		result = open_message(ops, &node, waiter, size_out, learned_out);
+	else if (node.kind == NODE_CONTROL_FILE)
+		result = ops_may_control(ops, caller) ? 0 : -EACCES;
+	node_fini(&node);
+	return result;
+}
+
+void ops_data_fini(struct ops_data *data)
+{
+	if (data->bytes)
+		g_bytes_unref(data->bytes);
+	else
+		mail_slice_fini(&data->slice);
+	*data = (struct ops_data){0};
+}
+
+static int read_control(struct ops *ops, uint64_t ino, uint64_t offset, size_t length, struct mail_waiter *waiter,
+	struct ops_data *data_out)
+{
+	size_t size = 0;
+	int code = control_content(ops->control, ino, waiter, &data_out->bytes, NULL);
+
+	if (code != 0)
+		return ops_result(code);
+
+	const char *bytes = g_bytes_get_data(data_out->bytes, &size);
+
+	if (offset < size) {
+		data_out->slice.memory = bytes + offset;
+		data_out->slice.length = MIN(length, size - (size_t)offset);
+	}
+	return 0;
+}
+
+static int read_message(struct ops *ops, const struct node *node, uint64_t offset, size_t length, uint64_t told_size,
+	struct mail_waiter *waiter, struct ops_data *data_out)
+{
+	if (told_size == UINT64_MAX) {
+		struct mail_message message;
+
+		if (!mail_message_find(ops->mail, node->folder, node->uid, &message))
+			return -ENOENT;
+		told_size = message.size_bytes;
+	}
+	if (offset >= told_size)
+		return 0;
+
+	size_t wanted = (size_t)MIN(length, told_size - offset);
+	int code = mail_read(
+		ops->mail, node->folder, node->uid, offset, wanted, told_size, &data_out->slice, waiter, NULL);
+
+	if (code != 0)
+		return ops_result(code);
+	/* The reader would take a short answer for the end of the file. */
+	if (data_out->slice.length < wanted) {
+		ops_data_fini(data_out);
+		return -EIO;
+	}
+	return 0;
+}
+
+int ops_read(struct ops *ops, uint64_t ino, uint64_t offset, size_t length, uint64_t told_size,
+	struct mail_waiter *waiter, struct ops_data *data_out)
+{
+	struct node node;
+	int result = -EISDIR;
+
+	*data_out = (struct ops_data){.slice = {.fd = -1}};
+	if (!node_resolve(ops->mail, ino, &node))
+		return -ENOENT;
+	if (node.kind == NODE_MESSAGE)
+		result = read_message(ops, &node, offset, length, told_size, waiter, data_out);
+	else if (node.kind == NODE_CONTROL_FILE)
+		result = read_control(ops, ino, offset, length, waiter, data_out);
+	node_fini(&node);
+	return result;
+}
+
+void ops_statfs(struct ops *ops, struct statvfs *statvfs_out)
+{
+	struct mail_quota quota = {0};
+	uint64_t used;
+
+	mail_quota(ops->mail, &quota);
+	used = quota.used_bytes / STATFS_BLOCK_BYTES;
+	*statvfs_out = (struct statvfs){
+		.f_bsize = STATFS_BLOCK_BYTES,
+		.f_frsize = STATFS_BLOCK_BYTES,
+		.f_namemax = OPS_NAME_BYTES_MAX,
+		.f_files = quota.messages,
+	};
+	if (quota.limit_bytes) {
+		statvfs_out->f_blocks = MAX(quota.limit_bytes / STATFS_BLOCK_BYTES, used);
+		statvfs_out->f_bfree = statvfs_out->f_bavail = statvfs_out->f_blocks - used;
+	} else {
+		statvfs_out->f_blocks = used;
+	}
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What each operation means, without FUSE. Results are 0, MAIL_PARKED (call again when the waiter is done), or
+ * -errno. Any thread.
+ *
+ * lookup and readdir answer from memory; only a tree or a folder that was never loaded makes a lookup wait. Checks for
+ * what is new happen in ops_opendir(), so a listing fails before its first entry or is complete.
+ */
+#pragma once
+
+#include "fs/attr.h"
+#include "fs/control.h"
+#include "src/mail/mail.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#define OPS_NAME_BYTES_MAX 255u
+#define OPS_XATTR_BYTES_MAX 4096u
+/* How long the kernel may believe us: what changes is invalidated explicitly (notify.h). */
+#define OPS_CACHE_SECONDS 86400.0
+
+struct ops {
+	struct mail *mail;       /* borrowed */
+	struct control *control; /* borrowed */
+	struct attr_config attr;
+	bool names_uid;
+	uid_t mounter;           /* may read the control files, as may attr.uid and root */
+};
+
+/* A code of the model as a result of these functions. */
+int ops_result(int code);
+/* Whether the control files answer this user. */
+bool ops_may_control(const struct ops *ops, uid_t caller);
+
+struct ops_entry {
+	uint64_t nodeid; /* 0: there is no such name */
+	struct stat stat;
+	double entry_timeout, attr_timeout;
+};
+
+int ops_lookup(struct ops *ops, uint64_t parent, const char *name, uid_t caller, struct mail_waiter *waiter,
+	struct ops_entry *entry_out);
+int ops_getattr(struct ops *ops, uint64_t ino, struct stat *stat_out, double *timeout_out);
+/* The kernel has dropped `lookups` of those that ops_lookup() gave it. */
+void ops_forget(struct ops *ops, uint64_t ino, uint64_t lookups);
+
+/*
+ * Size of what reading will give. `learned_out`: the kernel may still show another one. Where sizes are trusted it isn't
+ * called.
+ */
+int ops_open(struct ops *ops, uint64_t ino, uid_t caller, struct mail_waiter *waiter, uint64_t *size_out,
+	bool *learned_out);
+
+/* What a read gives: memory or a piece of a file. */
+struct ops_data {
+	struct mail_slice slice;
+	GBytes *bytes; /* owner of slice.memory of a control file, else NULL */
+};
+void ops_data_fini(struct ops_data *data);
+/* `told_size`: what open said; UINT64_MAX where it wasn't asked. */
+int ops_read(struct ops *ops, uint64_t ino, uint64_t offset, size_t length, uint64_t told_size,
+	struct mail_waiter *waiter, struct ops_data *data_out);
+
+int ops_opendir(struct ops *ops, uint64_t ino, uid_t caller, struct mail_waiter *waiter);
+struct ops_dirent {
+	const char *name;
+	struct stat stat;         /* without `entry` only st_ino and the type in st_mode */
+	const struct ops_entry *entry; /* NULL: the kernel shall look it up if it wants more */
+	off_t next;               /* where a listing goes on behind it: from number or UID, never from a position */
+};
+/* False: no room; it will be asked for again. */
+typedef bool (*ops_dirent_fn)(void *ctx, const struct ops_dirent *dirent);
+/* Entries behind `offset`. `expected`: about how many the caller has room for. */
+int ops_readdir(struct ops *ops, uint64_t ino, off_t offset, size_t expected, ops_dirent_fn fn, void *ctx);
+
+void ops_statfs(struct ops *ops, struct statvfs *statvfs_out);
+
+/* From the local index. value_out: g_free it. -ENODATA for a name that isn't ours. */
+int ops_getxattr(struct ops *ops, uint64_t ino, const char *name, char **value_out);
+/* Names of those that it has, each with its NUL. g_free it. */
+int ops_listxattr(struct ops *ops, uint64_t ino, char **names_out, size_t *length_out);

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The stream: cuts bytes into lines and literals, passes bodies on, and calls back. */
+#include "imap/grammar.h"
+#include "imap/parser.h"
+
+#include <string.h>
+
+#include "src/base/banned.h"
+
+#define KEEP_LINE_BYTES (64u * 1024u) /* buffers of a rare long response are given back after it */
+#define KEEP_VALUES 4096u
+
+struct imap_parser *imap_parser_new(const struct imap_parser_ops *ops, void *ctx)
+{
+	struct imap_parser *p = g_new0(struct imap_parser, 1);
+
+	p->ops = *ops;
+	p->ctx = ctx;
+	p->line = g_string_new(NULL);
+	arena_init(&p->arena, IMAP_RESPONSE_MEMORY_MAX);
+	imap_set_init(&p->set);
+	p->response.text = "";
+	return p;
+}
+
+void imap_parser_free(struct imap_parser *p)
+{
+	if (!p)
+		return;
+	g_string_free(p->line, TRUE);
+	arena_fini(&p->arena);
+	imap_set_fini(&p->set);
+	g_free(p->stack);
+	g_free(p->numbers);
+	g_free(p);
+}
+
+/* A line is parsed, its values are copies. */
+static void line_reset(struct imap_parser *p)
+{
+	if (p->line->allocated_len > KEEP_LINE_BYTES) {
+		g_string_free(p->line, TRUE);
+		p->line = g_string_new(NULL);
+	}
+	g_string_truncate(p->line, 0);
+}
+
+/* Between responses. */
+static void response_reset(struct imap_parser *p)
+{
+	p->kind = LINE_NONE;
+	p->line_bytes = 0;
+	p->stack_count = 0;
+	p->nodes = 0;
+	p->depth = 0;
+	p->item = ITEM_NONE;
+	p->fetch_open = false;
+	memset(&p->response, 0, sizeof(p->response));
+	p->response.text = "";
+	arena_reset(&p->arena);
+	if (p->stack_size > KEEP_VALUES) {
+		g_clear_pointer(&p->stack, g_free);
+		p->stack_size = 0;
+	}
+	if (p->numbers_size > KEEP_VALUES) {
+		g_clear_pointer(&p->numbers, g_free);
+		p->numbers_size = 0;
+	}
+	if (p->set.ranges->len > KEEP_VALUES) {
+		imap_set_fini(&p->set);
+		imap_set_init(&p->set);
+	}
+}
+
+static void fail(struct imap_parser *p, int code, const char *why)
+{
+	p->failed = code;
+	p->why = why;
+}
+
+static bool is_item_value(const struct imap_parser *p)
+{
+	return p->kind == LINE_FETCH && p->depth == 1;
+}
+
+static enum step literal_end(struct imap_parser *p)
+{
+	struct literal literal = p->literal;
+	enum step step;
+
+	p->literal.sink = SINK_NONE;
+	if (p->kind == LINE_UNKNOWN)
+		return STEP_VALUE;
+	if (literal.sink == SINK_MEMORY) {
+		literal.text[literal.used] = '\0';
+		step = values_push(
+			p, &(struct imap_value){.type = IMAP_STRING,
+				   .length = literal.used,
+				   .streamed_bytes = literal.size_bytes > literal.used ? literal.size_bytes : 0,
+				   .text = literal.text});
+	} else {
+		if (literal.sink == SINK_BODY && p->ops.body_end)
+			p->ops.body_end(p->ctx);
+		step = values_push(p,
+			&(struct imap_value){.type = IMAP_STREAMED, .streamed_bytes = literal.size_bytes, .text = ""});
+	}
+	return step == STEP_VALUE && is_item_value(p) ? fetch_assign(p) : step;
+}
+
+/* The line announced p->literal: where do its octets go? */
+static enum step literal_begin(struct imap_parser *p)
+{
+	struct literal *literal = &p->literal;
+	const struct imap_literal body = {p->response.fetch.sequence, p->response.fetch.uid, literal->size_bytes};
+
+	if (is_item_value(p) && p->item == ITEM_BODY) {
+		literal->sink = p->ops.body_begin && p->ops.body_begin(p->ctx, &body) ? SINK_BODY : SINK_SKIP;
+	} else if (literal->size_bytes > IMAP_LITERAL_MEMORY_MAX && p->kind != LINE_FETCH) {
+		return step_limit(p, "a literal too large for memory");
+	} else if (p->kind == LINE_UNKNOWN) {
+		literal->sink = SINK_SKIP;
+	} else {
+		/*
+		 * Whoever sends a mail decides how long its header fields are. That must not end
+		 * the session, so of a FETCH only the beginning is kept.
+		 */
+		literal->sink = SINK_MEMORY;
+		literal->room = (uint32_t)MIN(literal->size_bytes, IMAP_LITERAL_MEMORY_MAX);
+		literal->text = arena_bytes(&p->arena, literal->room + 1);
+		if (!literal->text)
+			return step_limit(p, "a response too large for memory");
+	}
+	return literal->left_bytes == 0 ? literal_end(p) : STEP_VALUE;
+}
+
+static size_t literal_take(struct imap_parser *p, const char *at, size_t length)
+{
+	struct literal *literal = &p->literal;
+	size_t take = (size_t)MIN(literal->left_bytes, length);
+
+	if (literal->sink == SINK_MEMORY) {
+		size_t kept = MIN(take, literal->room - literal->used);
+
+		memcpy(literal->text + literal->used, at, kept);
+		literal->used += (uint32_t)kept;
+	} else if (literal->sink == SINK_BODY && p->ops.body_data) {
+		int code = p->ops.body_data(p->ctx, at, take);
+
+		if (code) {
+			fail(p, code, "the message can't be stored");
+			return take;
+		}
+	}
+	literal->left_bytes -= take;
+	if (literal->left_bytes == 0 && literal_end(p) != STEP_VALUE)
+		fail(p, ERR_PROTOCOL, p->why);
+	return take;
+}
+
+/* A whole line, its LF left out. */
+static void line_parse(struct imap_parser *p, const char *at, size_t length)
+{
+	const char *end = at + length;
+	enum step step;
+
+	if (length > 0 && end[-1] == '\r')
+		end--;
+	step = response_line(p, at, end);
+	line_reset(p);
+	if (step == STEP_LITERAL)
+		step = literal_begin(p);
+	if (step == STEP_BROKEN || step == STEP_LIMIT) {
+		fail(p, ERR_PROTOCOL, p->why);
+	} else if (step == STEP_END) {
+		p->ops.response(p->ctx, &p->response);
+		response_reset(p);
+	}
+}
+
+static size_t line_take(struct imap_parser *p, const char *at, size_t length)
+{
+	const char *lf = memchr(at, '\n', length);
+	size_t take = lf ? (size_t)(lf - at) + 1 : length;
+
+	if (take > IMAP_LINE_MAX - p->line_bytes) {
+		fail(p, ERR_PROTOCOL, "a response too long");
+		return take;
+	}
+	p->line_bytes += take;
+	if (lf && p->line->len == 0) {
+		line_parse(p, at, take - 1);
+		return take;
+	}
+	g_string_append_len(p->line, at, (gssize)take);
+	if (lf)
+		line_parse(p, p->line->str, p->line->len - 1);
+	return take;
+}
+
+int imap_parser_feed(struct imap_parser *p, const char *bytes, size_t length, struct error *err)
+{
+	size_t at = 0;
+
+	p->rest = 0;
+	while (!p->failed && at < length) {
+		if (p->literal.sink != SINK_NONE)
+			at += literal_take(p, bytes + at, length - at);
+		else
+			at += line_take(p, bytes + at, length - at);
+		if (p->stop && !imap_parser_mid_response(p)) {
+			p->stop = false;
+			break;
+		}
+	}
+	if (p->failed)
+		return error_set(err, p->failed, "the server's answer: %s", p->why);
+	p->rest = length - at;
+	return 0;
+}
+
+void imap_parser_stop(struct imap_parser *p)
+{
+	p->stop = true;
+}
+
+size_t imap_parser_rest(const struct imap_parser *p)
+{
+	return p->rest;
+}
+
+bool imap_parser_mid_response(const struct imap_parser *p)
+{
+	return p->kind != LINE_NONE || p->line->len > 0;
+}

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the files of src/mail share. Not for anyone else. */
+#pragma once
+
+#include "src/cache/cache.h"
+#include "src/mail/mail.h"
+#include "src/mail/source.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct loop;
+struct loop_timer;
+
+/* ---- listing.c: a folder's messages in memory, about 80 bytes each ---- */
+
+enum row_flags {
+	ROW_MAIL_FLAGS = 0xffff, /* enum mail_flags */
+	ROW_SIZE_EXACT = 1 << 16,
+	ROW_BROKEN = 1 << 17, /* the server can't deliver it */
+};
+
+struct row {
+	uint32_t uid;
+	uint32_t stem; /* offset in the arena */
+	uint64_t size_bytes;
+	int64_t date;
+	uint32_t flags; /* enum row_flags */
+};
+
+struct listing {
+	GArray *rows;   /* struct row, sorted by uid */
+	GString *arena; /* stems, each NUL-terminated */
+	int64_t newest; /* date */
+};
+struct listing *listing_new(void);
+void listing_free(struct listing *listing);
+/* Appends in any order; listing_sort() before it is used. False when the folder is over its limits. */
+bool listing_append(struct listing *listing, const struct row *row, const char *stem);
+void listing_sort(struct listing *listing); /* the last of equal UIDs stays */
+struct row *listing_find(const struct listing *listing, uint32_t uid);
+/* Index of the first row with uid > after. */
+guint listing_after(const struct listing *listing, uint32_t after);
+const char *listing_stem(const struct listing *listing, const struct row *row);
+/* One pass: drops rows for which `gone` says so (their stems stay in the arena until it is rebuilt). */
+void listing_drop(struct listing *listing, bool (*gone)(void *ctx, uint32_t uid), void *ctx);
+
+/* ---- park.c: waiters ---- */
+
+struct park;
+/* What a parked waiter waits for runs on the loop: `fn` is called there and either finishes the park or keeps it. */
+typedef void (*park_fn)(struct mail *mail, struct park *park);
+struct park {
+	struct mail *mail;
+	struct mail_waiter *waiter; /* NULL = finished */
+	park_fn begin;
+	atomic_uint references;
+	/* what it waits for */
+	struct mail_folder *folder; /* a reference, or NULL */
+	uint32_t uid;
+	uint64_t need_bytes; /* of a body: 0 = its size is enough */
+	bool force, want_flags;
+	bool again;      /* when what it waits for has ended, well or not, `begin` runs again instead of `done` */
+	uint64_t since_ms;
+	GQueue *queue; /* the list that holds it, NULL = none */
+};
+/* Any thread. Returns MAIL_PARKED. */
+int park_new(struct mail *mail, struct mail_waiter *waiter, park_fn begin, struct mail_folder *folder, uint32_t uid,
+             uint64_t need_bytes, bool force);
+int park_new_again(struct mail *mail, struct mail_waiter *waiter, park_fn begin); /* with `again` set */
+/* Loop only. */
+void park_wait_in(struct park *park, GQueue *queue);
+void park_finish(struct park *park, int code, const struct error *err);
+void park_finish_all(GQueue *queue, int code, const struct error *err);
+
+/* ---- the model ---- */
+
+struct sync;  /* sync.c: a check of one folder under way */
+struct walk;  /* prefetch.c: a reader that walks a folder */
+
+struct mail_folder {
+	atomic_uint references;
+	struct mail *mail;
+	/* fixed after it is made */
+	char *raw;       /* on the server; "" for the root */
+	char *component; /* the last level of its path, decoded */
+	uint32_t number;
+	uint32_t cache_id;   /* 0 = implied by a child's path only */
+	char delimiter;
+	/* mail->lock */
+	struct mail_folder *parent; /* NULL = the root, or gone; not a reference */
+	GPtrArray *children;        /* sorted by number; references */
+	GHashTable *by_name;        /* the same by name; NULL = never had any */
+	uint32_t attributes;
+	char *name;             /* in the file system; "" for the root */
+	GSList *old_names;      /* borrowed by callers for as long as they hold the folder */
+	bool gone;
+	bool unsorted;          /* children */
+	bool seen, listed;      /* in the LIST under way: at all, by itself */
+	bool missing;               /* not in the last LIST */
+	uint32_t missing_session;
+	struct listing *listing;    /* NULL = not loaded */
+	struct source_state state;  /* as of checked_at; uidvalidity 0 = never */
+	uint32_t message_number;
+	int64_t checked_at;         /* seconds since 1970; 0 = never complete */
+	int64_t mtime;
+	bool identified;            /* in this process the known messages were seen to be the same */
+	/* loop only */
+	struct sync *sync;
+	GQueue flag_parks;          /* waiting for flags as of now */
+	uint64_t retry_at_ms;       /* after a failed check: not before */
+	GHashTable *fetches;        /* uid → struct body */
+	struct walk *walk;
+	/* any thread */
+	atomic_ullong fresh_ms;     /* clock_ms() of the last check that succeeded, 0 = none in this process */
+	atomic_ullong attempt_ms;   /* … that ended, well or not */
+	atomic_ullong flags_ms;     /* … that told all flags */
+	atomic_uint fresh_until_s;  /* clock_ms()/1000 until which no check is due: the fast path of opendir */
+	atomic_uint walk_uid;       /* last UID read while a walk is active; 0 = none active */
+};
+
+struct error_line {
+	char *text;
+};
+
+struct mail {
+	struct loop *loop;
+	struct cache *cache;
+	struct mail_source *source;
+	char *account, *user, *host;
+	char **folder_globs, **exclude_globs;
+	struct mail_config config;
+	bool sizes_trusted;   /* fixed for this mount */
+
+	pthread_rwlock_t lock; /* tree and listings */
+	struct mail_folder *root;
+	GHashTable *by_number; /* number → struct mail_folder: of directories and of messages; keeps a reference */
+	GHashTable *by_raw;    /* raw name → struct mail_folder */
+	bool tree_known;
+	int64_t tree_checked_at; /* loop only; seconds since 1970 */
+
+	pthread_mutex_t load_lock; /* one listing is read from the cache at a time; before `lock` */
+	pthread_mutex_t park_lock; /* waiter->internal and park references; innermost */
+	GQueue parks;              /* loop only: every park that isn't finished */
+
+	/* loop only */
+	struct tree_check *tree_check;
+	uint64_t tree_retry_at_ms;
+	struct loop_timer *walk_timer;
+	GQueue walks;
+
+	atomic_uint tree_fresh_until_s;
+	atomic_ullong tree_fresh_ms, tree_attempt_ms;
+	atomic_ullong fetched_bytes, fetched_messages, cache_hits, cache_misses, prefetched;
+	atomic_uint sizes_confirmed;
+	atomic_bool sizes_lied;
+	int64_t daily_day;     /* loop only */
+	uint64_t daily_used;
+	uint64_t daily_saved;
+
+	pthread_mutex_t errors_lock;
+	GQueue errors; /* char * */
+	struct error last_error;
+
+	mail_event_fn listener;
+	void *listener_ctx;
+};
+
+void mail_emit(struct mail *mail, const struct mail_event *event);
+/* One line in errors.log and the log. */
+void mail_note_error(struct mail *mail, const struct error *err, const char *format, ...) G_GNUC_PRINTF(3, 4);
+void mail_row_message(const struct mail *mail, const struct listing *listing, const struct row *row,
+                      struct mail_message *message_out);
+
+/* May what was checked then be shown although it can't be checked now? 0 = never checked. */
+bool mail_stale_allowed(const struct mail *mail, int64_t checked_at);
+
+/* tree.c */
+int tree_load(struct mail *mail, struct error *err); /* from the cache */
+void tree_check_begin(struct mail *mail, struct park *park);
+void tree_free(struct mail *mail);
+/* The stored inode number for a key. */
+uint32_t tree_number(struct mail *mail, const char *key);
+/* Writes the folder's row; inside a batch when one is given. Called with the lock held or on the loop. */
+void tree_folder_row(const struct mail_folder *folder, struct cache_folder *row_out);
+bool tree_glob_match(const char *glob, const char *path, char delimiter);
+/* names.c */
+char *folder_name_make(const char *component, const char *raw, bool clash);
+
+/* sync.c */
+void sync_park(struct mail *mail, struct park *park); /* park_fn: folder ready/fresh */
+void sync_free(struct sync *sync);
+bool folder_load(struct mail *mail, struct mail_folder *folder); /* from the cache; true = listing there */
+/* Seconds of clock_ms() until which a check of now holds. */
+unsigned fresh_until(const struct mail *mail, uint64_t now_ms);
+
+/* body.c */
+void body_park(struct mail *mail, struct park *park); /* park_fn */
+void body_free_all(struct mail_folder *folder);
+/* A fetch of `uids` of this folder on behalf of a walk. */
+void body_fetch_bulk(struct mail *mail, struct mail_folder *folder, const GArray *uids);
+bool body_is_fetching(const struct mail_folder *folder, uint32_t uid);
+uint64_t body_bulk_bytes(const struct mail_folder *folder); /* of bulk work not yet arrived */
+/* daily_bytes: what was fetched today, kept over restarts. */
+void daily_load(struct mail *mail);
+int daily_check(struct mail *mail, uint64_t bytes, struct error *err);
+
+/* prefetch.c */
+void walk_missed(struct mail *mail, struct mail_folder *folder, uint32_t uid); /* loop */
+void walk_hit(struct mail *mail, struct mail_folder *folder, uint32_t uid);    /* any thread; cheap */
+void walk_arrived(struct mail *mail, struct mail_folder *folder);              /* loop */
+void walk_free(struct mail_folder *folder);

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What source_imap.c and sync_imap.c share. */
+#pragma once
+
+#include "imap/client.h"
+#include "src/mail/mail.h"
+#include "src/mail/source.h"
+
+/* A command's line without tag: below the client's limit, with room for the tag. */
+#define SOURCE_COMMAND_BYTES (CLIENT_COMMAND_BYTES_MAX - 64u)
+
+struct source_imap {
+	struct mail_source base;
+	struct imap_client *client;
+	struct auth *auth;
+};
+
+void source_imap_sync(struct mail_source *source, struct source_sync_job *job);

@@ -1,0 +1,687 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A check of one folder: what the source tells is gathered beside the listing and applied in one go, so
+ * that a reader sees the folder as it was or as it is, and never half. Rows go to the index as they come, in
+ * batches; the folder's own row is the last, so an interrupted listing never looks complete.
+ */
+#include "src/base/limits.h"
+#include "src/base/log.h"
+#include "src/base/loop.h"
+#include "src/mail/internal.h"
+#include "src/mime/mime.h"
+
+#include <string.h>
+
+#include "src/base/banned.h"
+
+#define SYNC_RETRY_MS 30000u   /* after a failed check the cached listing is shown for so long without another try */
+#define SYNC_BATCH_ROWS 4000u  /* rows of one batch for the index: 1 MB or so */
+#define SYNC_EVENTS_MAX 2000u  /* more changes at once are told as one change of the folder */
+
+struct flag_change {
+	uint32_t uid, flags;
+};
+
+struct sync {
+	struct mail *mail;
+	struct mail_folder *folder;
+	GQueue parks;
+	struct source_sync_job job;
+	struct source_state state;
+	bool reset;
+	bool other;             /* known messages turned out to be others */
+	bool overflow;
+	struct listing *added;  /* new messages; all of them after a reset */
+	GArray *flags;          /* struct flag_change */
+	struct imap_set gone;
+	struct cache_batch *batch;
+	guint batch_rows;
+	bool batch_cleared;     /* the index was told to forget the folder */
+};
+
+static void sync_start(struct mail *mail, struct mail_folder *folder, struct source_state known, bool flags);
+
+/* ---- from the cache ---- */
+
+static void load_row(void *ctx, const struct cache_message *message)
+{
+	struct row row = {.uid = message->uid, .size_bytes = message->size_bytes, .date = message->date,
+		.flags = (message->flags & ROW_MAIL_FLAGS) | (message->size_exact ? ROW_SIZE_EXACT : 0)};
+
+	listing_append(ctx, &row, message->stem ? message->stem : "unknown_no-subject");
+}
+
+bool folder_load(struct mail *mail, struct mail_folder *folder)
+{
+	struct listing *listing;
+	struct error err;
+	bool there;
+
+	pthread_mutex_lock(&mail->load_lock);
+	pthread_rwlock_rdlock(&mail->lock);
+	there = folder->listing != NULL;
+	pthread_rwlock_unlock(&mail->lock);
+	if (there || !folder->checked_at || !folder->message_number) {
+		pthread_mutex_unlock(&mail->load_lock);
+		return there;
+	}
+	listing = listing_new();
+	if (cache_messages_load(mail->cache, folder->cache_id, load_row, listing, &err) != 0) {
+		log_warning("index: %s", err.text);
+		listing_free(listing);
+		pthread_mutex_unlock(&mail->load_lock);
+		return false;
+	}
+	listing_sort(listing);
+	pthread_rwlock_wrlock(&mail->lock);
+	folder->listing = listing;
+	if (!folder->mtime)
+		folder->mtime = listing->newest == INT64_MIN ? 0 : listing->newest;
+	pthread_rwlock_unlock(&mail->lock);
+	pthread_mutex_unlock(&mail->load_lock);
+	return true;
+}
+
+/* ---- what the source tells ---- */
+
+static void batch_submit(struct sync *sync)
+{
+	if (sync->batch)
+		cache_batch_submit(sync->batch);
+	sync->batch = NULL;
+	sync->batch_rows = 0;
+}
+
+static struct cache_batch *batch(struct sync *sync)
+{
+	if (sync->batch_rows >= SYNC_BATCH_ROWS)
+		batch_submit(sync);
+	if (!sync->batch) {
+		sync->batch = cache_batch_new(sync->mail->cache, sync->folder->cache_id);
+		if (sync->reset && !sync->batch_cleared)
+			cache_batch_clear(sync->batch);
+		sync->batch_cleared = true;
+	}
+	sync->batch_rows++;
+	return sync->batch;
+}
+
+/* Its messages are others from now on: nothing of the old ones is shown any more. */
+static void folder_reset(struct sync *sync)
+{
+	struct mail *mail = sync->mail;
+	struct mail_folder *folder = sync->folder;
+	struct mail_event event = {.type = MAIL_EVENT_FOLDER_RESET, .folder = folder};
+	struct listing *old;
+
+	pthread_mutex_lock(&mail->load_lock);
+	pthread_rwlock_wrlock(&mail->lock);
+	old = folder->listing;
+	event.parent = folder->parent;
+	event.message_number = folder->message_number;
+	folder->listing = NULL;
+	folder->message_number = 0;
+	folder->checked_at = 0;
+	folder->identified = false;
+	folder->state = (struct source_state){0};
+	if (event.message_number)
+		g_hash_table_remove(mail->by_number, GUINT_TO_POINTER(event.message_number));
+	pthread_rwlock_unlock(&mail->lock);
+	pthread_mutex_unlock(&mail->load_lock);
+	listing_free(old);
+	if (event.message_number)
+		mail_emit(mail, &event);
+}
+
+static void on_opened(void *ctx, const struct source_state *state, bool reset)
+{
+	struct sync *sync = ctx;
+
+	sync->state = *state;
+	sync->reset = reset;
+	if (reset) {
+		struct cache_folder row;
+
+		folder_reset(sync);
+		/* if this ends half-way, what the index has of it is void */
+		batch(sync);
+		tree_folder_row(sync->folder, &row);
+		cache_batch_folder(sync->batch, &row);
+		batch_submit(sync);
+	}
+}
+
+static void on_message(void *ctx, const struct source_message *source)
+{
+	struct sync *sync = ctx;
+	struct mime_headers headers;
+	struct row row = {.uid = source->uid, .date = source->date, .flags = source->flags & ROW_MAIL_FLAGS};
+	struct row *known = sync->reset || !sync->folder->listing ? NULL
+		: listing_find(sync->folder->listing, source->uid);
+	struct cache_message message;
+
+	if (known) {
+		/* asked for from UIDNEXT on, `*` gives the last one in any case */
+		struct flag_change change = {source->uid, row.flags};
+
+		g_array_append_val(sync->flags, change);
+		return;
+	}
+	mime_headers_parse(source->header ? source->header : "", MIN(source->header_length, LIMIT_HEADER_BYTES), &headers);
+	/* 0 would make tar store an empty file: a message that the server calls empty is learned at open */
+	row.size_bytes = source->size_bytes ? source->size_bytes : 1;
+	if (!listing_append(sync->added, &row, headers.stem))
+		sync->overflow = true;
+	message = (struct cache_message){
+		.uid = source->uid,
+		.flags = row.flags,
+		.size_bytes = row.size_bytes,
+		.date = source->date,
+		.stem = headers.stem,
+		.from = headers.from,
+		.to = headers.to,
+		.subject = headers.subject,
+		.message_id = headers.message_id,
+		.keywords = source->keywords,
+		.emailid = source->emailid,
+	};
+	cache_batch_put(batch(sync), &message);
+	mime_headers_fini(&headers);
+}
+
+static void on_probed(void *ctx, uint32_t uid, int64_t date, uint64_t size_bytes)
+{
+	struct sync *sync = ctx;
+	const struct row *row = sync->folder->listing ? listing_find(sync->folder->listing, uid) : NULL;
+
+	if (row && date != INT64_MIN && row->date != date)
+		sync->other = true;
+	if (row && !(row->flags & ROW_SIZE_EXACT) && size_bytes && row->size_bytes != size_bytes)
+		sync->other = true;
+}
+
+static void on_flags(void *ctx, uint32_t uid, uint32_t flags, const char *keywords)
+{
+	struct sync *sync = ctx;
+	struct flag_change change = {uid, flags & ROW_MAIL_FLAGS};
+
+	if (sync->flags->len >= LIMIT_MESSAGES) {
+		sync->overflow = true;
+		return;
+	}
+	g_array_append_val(sync->flags, change);
+	cache_batch_flags(batch(sync), uid, flags & ROW_MAIL_FLAGS, keywords);
+}
+
+static void on_gone(void *ctx, uint32_t first, uint32_t last)
+{
+	imap_set_add(&((struct sync *)ctx)->gone, first, last);
+}
+
+static bool not_in_set(void *ctx, uint32_t uid)
+{
+	return !imap_set_has(ctx, uid);
+}
+
+static bool in_set(void *ctx, uint32_t uid)
+{
+	return imap_set_has(ctx, uid);
+}
+
+static void on_complete(void *ctx, const struct imap_set *uids)
+{
+	struct sync *sync = ctx;
+	const struct listing *listing = sync->reset ? NULL : sync->folder->listing;
+
+	for (guint i = 0; listing && i < listing->rows->len; i++) {
+		uint32_t uid = g_array_index(listing->rows, struct row, i).uid;
+
+		if (!imap_set_has(uids, uid))
+			imap_set_add(&sync->gone, uid, uid);
+	}
+	listing_drop(sync->added, not_in_set, (void *)uids);
+}
+
+static void on_restart(void *ctx)
+{
+	struct sync *sync = ctx;
+
+	listing_free(sync->added);
+	sync->added = listing_new();
+	g_array_set_size(sync->flags, 0);
+	imap_set_clear(&sync->gone);
+	sync->other = false;
+}
+
+static uint32_t on_count(void *ctx)
+{
+	struct sync *sync = ctx;
+	const struct listing *listing = sync->reset ? NULL : sync->folder->listing;
+	uint32_t count;
+
+	listing_sort(sync->added);
+	count = sync->added->rows->len;
+	if (!listing)
+		return count;
+	count += listing->rows->len;
+	for (guint i = 0; i < sync->gone.ranges->len; i++) {
+		struct imap_range range = g_array_index(sync->gone.ranges, struct imap_range, i);
+
+		count -= listing_after(listing, range.last) - listing_after(listing, range.first - 1);
+	}
+	return count;
+}
+
+/* The parts of [first, last] that `listing` lacks. */
+static void gaps(const struct listing *listing, uint32_t first, uint32_t last, struct imap_set *out)
+{
+	uint32_t next = first;
+
+	for (guint i = listing_after(listing, first - 1); i < listing->rows->len; i++) {
+		uint32_t uid = g_array_index(listing->rows, struct row, i).uid;
+
+		if (uid > last)
+			break;
+		if (uid > next)
+			imap_set_add(out, next, uid - 1);
+		if (uid == UINT32_MAX)
+			return;
+		next = uid + 1;
+	}
+	if (next <= last)
+		imap_set_add(out, next, last);
+}
+
+static void on_missing(void *ctx, const struct imap_set *set, struct imap_set *missing_out)
+{
+	struct sync *sync = ctx;
+	const struct listing *listing = sync->reset ? NULL : sync->folder->listing;
+	struct imap_set lacking;
+
+	listing_sort(sync->added);
+	imap_set_init(&lacking);
+	for (guint i = 0; i < set->ranges->len; i++) {
+		struct imap_range range = g_array_index(set->ranges, struct imap_range, i);
+
+		gaps(sync->added, range.first, range.last, listing ? &lacking : missing_out);
+	}
+	for (guint i = 0; i < lacking.ranges->len; i++) {
+		struct imap_range range = g_array_index(lacking.ranges, struct imap_range, i);
+
+		gaps(listing, range.first, range.last, missing_out);
+	}
+	imap_set_fini(&lacking);
+}
+
+/* ---- the end of it ---- */
+
+void sync_free(struct sync *sync)
+{
+	if (!sync)
+		return;
+	listing_free(sync->added);
+	g_array_unref(sync->flags);
+	imap_set_fini(&sync->gone);
+	if (sync->batch)
+		cache_batch_submit(sync->batch);
+	g_queue_clear(&sync->parks);
+	mail_folder_unref(sync->folder);
+	g_free(sync);
+}
+
+unsigned fresh_until(const struct mail *mail, uint64_t now_ms)
+{
+	uint64_t interval_s = mail->config.poll_s;
+
+	/* who wants nothing stale has it checked as often */
+	if (mail->config.stale_s >= 0)
+		interval_s = MIN(interval_s, (uint64_t)mail->config.stale_s);
+	return (unsigned)(now_ms / 1000 + interval_s);
+}
+
+struct changes {
+	GArray *messages; /* struct mail_event, told after the lock is gone */
+	bool any, many;
+};
+
+static void change_add(struct sync *sync, struct changes *changes, enum mail_event_type type,
+	const struct listing *listing, const struct row *row)
+{
+	struct mail_event event = {.type = type, .folder = sync->folder, .message_number = sync->folder->message_number};
+
+	changes->any = true;
+	if (changes->messages->len >= SYNC_EVENTS_MAX) {
+		changes->many = true;
+		return;
+	}
+	mail_row_message(sync->mail, listing, row, &event.message);
+	g_array_append_val(changes->messages, event);
+}
+
+static void apply_changes(struct sync *sync, struct changes *changes)
+{
+	struct listing *listing = sync->folder->listing;
+
+	for (guint i = 0; i < sync->gone.ranges->len; i++) {
+		struct imap_range range = g_array_index(sync->gone.ranges, struct imap_range, i);
+
+		for (guint at = listing_after(listing, range.first - 1); at < listing->rows->len; at++) {
+			const struct row *row = &g_array_index(listing->rows, struct row, at);
+
+			if (row->uid > range.last)
+				break;
+			change_add(sync, changes, MAIL_EVENT_MESSAGE_GONE, listing, row);
+			cache_batch_drop(batch(sync), row->uid);
+		}
+	}
+	if (sync->gone.ranges->len)
+		listing_drop(listing, in_set, &sync->gone);
+	for (guint i = 0; i < sync->flags->len; i++) {
+		struct flag_change change = g_array_index(sync->flags, struct flag_change, i);
+		struct row *row = listing_find(listing, change.uid);
+
+		if (row)
+			row->flags = (row->flags & ~(uint32_t)ROW_MAIL_FLAGS) | change.flags;
+	}
+	for (guint i = 0; i < sync->added->rows->len; i++) {
+		const struct row *row = &g_array_index(sync->added->rows, struct row, i);
+
+		if (!listing_append(listing, row, listing_stem(sync->added, row)))
+			sync->overflow = true;
+		change_add(sync, changes, MAIL_EVENT_MESSAGE_ADDED, sync->added, row);
+	}
+	listing_sort(listing);
+}
+
+static void apply(struct sync *sync)
+{
+	struct mail *mail = sync->mail;
+	struct mail_folder *folder = sync->folder;
+	struct changes changes = {.messages = g_array_new(FALSE, FALSE, sizeof(struct mail_event))};
+	struct cache_folder row;
+	uint32_t number = folder->message_number;
+	uint64_t now_ms = clock_ms();
+
+	listing_sort(sync->added);
+	if (sync->reset || !number) {
+		g_autofree char *key = g_strdup_printf("m/%u/%s", sync->state.uidvalidity, folder->raw);
+
+		number = tree_number(mail, key);
+	}
+	pthread_rwlock_wrlock(&mail->lock);
+	if (sync->reset) {
+		folder->listing = g_steal_pointer(&sync->added);
+		folder->message_number = number;
+		g_hash_table_insert(mail->by_number, GUINT_TO_POINTER(number), mail_folder_ref(folder));
+		folder->mtime = folder->listing->newest == INT64_MIN ? 0 : folder->listing->newest;
+		changes.any = true;
+	} else {
+		apply_changes(sync, &changes);
+		if (changes.any)
+			folder->mtime = clock_unix();
+	}
+	folder->state = sync->state;
+	folder->checked_at = clock_unix();
+	folder->identified = true;
+	tree_folder_row(folder, &row);
+	pthread_rwlock_unlock(&mail->lock);
+	cache_batch_folder(batch(sync), &row);
+	batch_submit(sync);
+	folder->fresh_ms = now_ms;
+	if (sync->job.flags || sync->reset || sync->state.highestmodseq)
+		folder->flags_ms = now_ms;
+	atomic_store(&folder->fresh_until_s, fresh_until(mail, now_ms));
+
+	for (guint i = 0; i < changes.messages->len && !changes.many; i++)
+		mail_emit(mail, &g_array_index(changes.messages, struct mail_event, i));
+	if (changes.any) {
+		struct mail_event event = {.type = MAIL_EVENT_FOLDER_CHANGED, .folder = folder,
+			.parent = folder->parent, .message_number = number};
+
+		mail_emit(mail, &event);
+	}
+	g_array_unref(changes.messages);
+}
+
+static void on_done(void *ctx, int code, const struct error *err)
+{
+	struct sync *sync = ctx;
+	struct mail *mail = sync->mail;
+	struct mail_folder *folder = sync->folder;
+	struct error problem = {.code = 0};
+	uint64_t now_ms = clock_ms();
+	GQueue waiting;
+
+	folder->sync = NULL;
+	if (!code && sync->overflow)
+		code = error_set(&problem, ERR_PROTOCOL, "%s holds more messages than mailtree can list", folder->raw);
+	else if (code)
+		error_copy(&problem, err);
+	if (!code && sync->other) {
+		/* same numbers, other messages: the folder is rebuilt from nothing */
+		log_warning("%s: known messages are others now: reading the folder anew", folder->raw);
+		waiting = sync->parks;
+		g_queue_init(&sync->parks);
+		sync_free(sync);
+		sync_start(mail, folder, (struct source_state){0}, true);
+		folder->sync->parks = waiting;
+		for (GList *at = folder->sync->parks.head; at; at = at->next)
+			((struct park *)at->data)->queue = &folder->sync->parks;
+		return;
+	}
+	folder->attempt_ms = now_ms;
+	if (!code) {
+		apply(sync);
+	} else {
+		mail_note_error(mail, &problem, "folder %s", folder->raw);
+		if (folder->listing && mail_stale_allowed(mail, folder->checked_at) && code != ERR_GONE) {
+			atomic_store(&folder->fresh_until_s, (unsigned)((now_ms + SYNC_RETRY_MS + 999) / 1000));
+			code = 0;
+		}
+	}
+	park_finish_all(&sync->parks, code, &problem);
+	sync_free(sync);
+	if (folder->flag_parks.length) {
+		waiting = folder->flag_parks;
+		g_queue_init(&folder->flag_parks);
+		for (struct park *park; (park = g_queue_pop_head(&waiting));) {
+			park->queue = NULL;
+			sync_park(mail, park);
+		}
+	}
+}
+
+static void sync_start(struct mail *mail, struct mail_folder *folder, struct source_state known, bool flags)
+{
+	struct sync *sync = g_new0(struct sync, 1);
+	const struct listing *listing;
+
+	sync->mail = mail;
+	sync->folder = mail_folder_ref(folder);
+	sync->added = listing_new();
+	sync->flags = g_array_new(FALSE, FALSE, sizeof(struct flag_change));
+	imap_set_init(&sync->gone);
+	sync->job = (struct source_sync_job){
+		.name = folder->raw,
+		.known = known,
+		.flags = flags,
+		.opened = on_opened,
+		.message = on_message,
+		.probed = on_probed,
+		.flags_of = on_flags,
+		.gone = on_gone,
+		.complete = on_complete,
+		.restart = on_restart,
+		.count = on_count,
+		.missing = on_missing,
+		.done = on_done,
+		.ctx = sync,
+	};
+	listing = folder->listing;
+	if (known.uidvalidity && !folder->identified && listing && listing->rows->len) {
+		guint last = listing->rows->len - 1;
+
+		sync->job.identify = true;
+		sync->job.probes[0] = g_array_index(listing->rows, struct row, 0).uid;
+		if (last)
+			sync->job.probes[1] = g_array_index(listing->rows, struct row, last).uid;
+		if (last > 1)
+			sync->job.probes[2] = g_array_index(listing->rows, struct row, last / 2).uid;
+	}
+	folder->sync = sync;
+	mail->source->ops->sync(mail->source, &sync->job);
+}
+
+void sync_park(struct mail *mail, struct park *park)
+{
+	struct mail_folder *folder = park->folder;
+	bool loaded;
+
+	if (folder->gone) {
+		struct error err;
+
+		error_set(&err, ERR_GONE, "the folder is gone on the server");
+		park_finish(park, ERR_GONE, &err);
+		return;
+	}
+	if (park->want_flags ? folder->flags_ms >= park->since_ms : folder->attempt_ms >= park->since_ms) {
+		/* somebody else's check ended since this one asked */
+		park_finish(park, 0, NULL);
+		return;
+	}
+	if (folder->sync) {
+		if (park->want_flags && !folder->sync->job.flags)
+			park_wait_in(park, &folder->flag_parks);
+		else
+			park_wait_in(park, &folder->sync->parks);
+		return;
+	}
+	loaded = folder_load(mail, folder);
+	sync_start(mail, folder, loaded ? folder->state : (struct source_state){0}, park->want_flags);
+	park_wait_in(park, &folder->sync->parks);
+}
+
+/* ---- questions ---- */
+
+static int offline_error(struct mail *mail, struct error *err)
+{
+	return error_set(err, ERR_UNREACHABLE, "not cached, and this mount of %s is offline", mail->account);
+}
+
+int mail_folder_ready(struct mail *mail, struct mail_folder *folder, struct mail_waiter *waiter, struct error *err)
+{
+	bool there, gone;
+
+	pthread_rwlock_rdlock(&mail->lock);
+	there = folder->listing || (folder->attributes & MAIL_FOLDER_NOSELECT);
+	gone = folder->gone;
+	pthread_rwlock_unlock(&mail->lock);
+	if (gone)
+		return error_set(err, ERR_GONE, "the folder is gone on the server");
+	if (there || folder_load(mail, folder))
+		return 0;
+	if (mail->config.offline)
+		return offline_error(mail, err);
+	return park_new(mail, waiter, sync_park, folder, 0, 0, false);
+}
+
+static bool is_fresh(const struct mail_folder *folder, const struct mail_waiter *waiter, bool force)
+{
+	if (waiter->since_ms && folder->fresh_ms >= waiter->since_ms)
+		return true;
+	return !force && atomic_load(&folder->fresh_until_s) > clock_ms() / 1000;
+}
+
+int mail_folder_fresh(struct mail *mail, struct mail_folder *folder, bool force, struct mail_waiter *waiter,
+	struct error *err)
+{
+	if (mail->config.offline || (folder->attributes & MAIL_FOLDER_NOSELECT) || is_fresh(folder, waiter, force))
+		return mail_folder_ready(mail, folder, waiter, err);
+	return park_new(mail, waiter, sync_park, folder, 0, 0, force);
+}
+
+static void flags_park(struct mail *mail, struct park *park)
+{
+	park->want_flags = true;
+	sync_park(mail, park);
+}
+
+int mail_folder_flags_fresh(struct mail *mail, struct mail_folder *folder, struct mail_waiter *waiter, struct error *err)
+{
+	uint64_t now_ms = clock_ms(), at = folder->flags_ms;
+
+	if (mail->config.offline || (at && now_ms - at < mail->config.poll_s * 1000ull) ||
+		(waiter->since_ms && folder->attempt_ms >= waiter->since_ms))
+		return mail_folder_ready(mail, folder, waiter, err);
+	return park_new(mail, waiter, flags_park, folder, 0, 0, false);
+}
+
+void mail_row_message(const struct mail *mail, const struct listing *listing, const struct row *row,
+	struct mail_message *message_out)
+{
+	message_out->uid = row->uid;
+	message_out->flags = row->flags & ROW_MAIL_FLAGS;
+	message_out->size_bytes = row->size_bytes;
+	message_out->size_exact = row->flags & ROW_SIZE_EXACT;
+	message_out->date = row->date;
+	g_strlcpy(message_out->stem, listing_stem(listing, row), sizeof(message_out->stem));
+}
+
+size_t mail_messages_next(struct mail *mail, struct mail_folder *folder, uint32_t after_uid,
+	struct mail_message *messages_out, size_t count)
+{
+	size_t filled = 0;
+
+	pthread_rwlock_rdlock(&mail->lock);
+	if (folder->listing) {
+		const GArray *rows = folder->listing->rows;
+
+		for (guint at = listing_after(folder->listing, after_uid); at < rows->len && filled < count; at++)
+			mail_row_message(mail, folder->listing, &g_array_index(rows, struct row, at),
+				&messages_out[filled++]);
+	}
+	pthread_rwlock_unlock(&mail->lock);
+	return filled;
+}
+
+bool mail_message_find(struct mail *mail, struct mail_folder *folder, uint32_t uid, struct mail_message *message_out)
+{
+	const struct row *row;
+
+	pthread_rwlock_rdlock(&mail->lock);
+	row = folder->listing ? listing_find(folder->listing, uid) : NULL;
+	if (row)
+		mail_row_message(mail, folder->listing, row, message_out);
+	pthread_rwlock_unlock(&mail->lock);
+	return row != NULL;
+}
+
+static void details_copy(void *ctx, const struct cache_message *message)
+{
+	struct mail_details *details = ctx;
+
+	*details = (struct mail_details){g_strdup(message->from), g_strdup(message->to), g_strdup(message->subject),
+		g_strdup(message->message_id), g_strdup(message->keywords)};
+}
+
+int mail_message_details(struct mail *mail, struct mail_folder *folder, uint32_t uid, struct mail_details *details_out,
+	struct error *err)
+{
+	int found;
+
+	*details_out = (struct mail_details){0};
+	found = cache_message_find(mail->cache, folder->cache_id, uid, details_copy, details_out, err);
+	if (found < 0)
+		return found;
+	return found ? 0 : error_set(err, ERR_GONE, "the message is gone");
+}
+
+void mail_details_fini(struct mail_details *details)
+{
+	g_free(details->from);
+	g_free(details->to);
+	g_free(details->subject);
+	g_free(details->message_id);
+	g_free(details->keywords);
+	*details = (struct mail_details){0};
+}

@@ -1,0 +1,537 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The check of one folder against an IMAP server. The way depends on what the server can:
+ *
+ *   QRESYNC    EXAMINE with what we know answers changes, removals and nothing else (RFC 7162 3.2.5)
+ *   CONDSTORE  EXAMINE tells HIGHESTMODSEQ: equal means nothing changed; else FETCH (CHANGEDSINCE)
+ *   neither    equal UIDVALIDITY, UIDNEXT and EXISTS mean the same set; flags only where they are wanted
+ *
+ * then new messages from the old UIDNEXT on, and where the count doesn't add up the whole set of UIDs. A listing
+ * that comes in one FETCH and fails is asked again in halves, down to single messages: one that the
+ * server can't describe doesn't take the others with it.
+ */
+#include "src/base/limits.h"
+#include "src/base/log.h"
+#include "src/mail/source_imap.h"
+
+#include <string.h>
+
+#include "src/base/banned.h"
+
+#define HEADER_FIELDS "BODY.PEEK[HEADER.FIELDS (FROM TO SUBJECT MESSAGE-ID)]"
+#define PART_MESSAGES 512u /* asked for at once after one FETCH for all has failed */
+#define BULK_MESSAGES 2000u /* a listing from here on is bulk work */
+
+enum phase {
+	PHASE_OPEN,      /* EXAMINE */
+	PHASE_ALL,       /* metadata of all */
+	PHASE_CHANGED,   /* CHANGEDSINCE */
+	PHASE_NEW,       /* metadata from the old UIDNEXT on */
+	PHASE_FLAGS,     /* flags of all */
+	PHASE_PROBE,     /* identity of some */
+	PHASE_SET,       /* UID SEARCH ALL */
+	PHASE_PART,      /* metadata of a part of `missing` */
+	PHASE_BARE,      /* of one message, without its header fields */
+};
+
+struct run {
+	struct source_imap *source;
+	struct source_sync_job *job;
+	struct imap_request request;
+	GString *command;
+	enum phase phase;
+	struct imap_mailbox mailbox;
+	bool reset;           /* everything comes anew */
+	bool did_changed, did_new, did_flags, did_probe, did_set;
+	unsigned restarts;
+	bool vanished_known;  /* QRESYNC answered: what is gone was told */
+	struct imap_set received; /* UIDs with metadata in this phase */
+	GQueue parts;         /* struct imap_set *: still to ask for */
+	struct imap_set *part; /* under way */
+	struct imap_set all;  /* the server's set, after PHASE_SET */
+};
+
+static void set_free(void *data)
+{
+	imap_set_fini(data);
+	g_free(data);
+}
+
+static struct imap_set *set_new(void)
+{
+	struct imap_set *set = g_new0(struct imap_set, 1);
+
+	imap_set_init(set);
+	return set;
+}
+
+static void run_end(struct run *run, int code, const struct error *err)
+{
+	struct source_sync_job *job = run->job;
+
+	imap_set_fini(&run->received);
+	imap_set_fini(&run->all);
+	g_queue_clear_full(&run->parts, set_free);
+	if (run->part)
+		set_free(run->part);
+	g_string_free(run->command, TRUE);
+	g_free(run);
+	job->internal = NULL;
+	job->done(job->ctx, code, err);
+}
+
+static void submit(struct run *run, enum phase phase)
+{
+	run->phase = phase;
+	run->request.command = phase == PHASE_OPEN ? NULL : run->command->str;
+	run->request.examine = phase == PHASE_OPEN;
+	if (phase != PHASE_OPEN) {
+		run->request.uidvalidity = run->mailbox.uidvalidity;
+		run->request.qresync_modseq = 0;
+	}
+	run->request.class = run->reset && run->mailbox.exists >= BULK_MESSAGES ? IMAP_BULK : IMAP_INTERACTIVE;
+	imap_set_clear(&run->received);
+	imap_client_submit(run->source->client, &run->request);
+}
+
+static void metadata_command(struct run *run, const char *uids, bool header)
+{
+	const char *id = run->mailbox.capabilities & IMAP_CAP_OBJECTID ? " EMAILID"
+		: run->mailbox.capabilities & IMAP_CAP_GMAIL ? " X-GM-MSGID" : "";
+
+	g_string_printf(run->command, "UID FETCH %s (UID FLAGS INTERNALDATE RFC822.SIZE%s%s%s)", uids, id,
+		header ? " " : "", header ? HEADER_FIELDS : "");
+}
+
+/* ---- what comes ---- */
+
+static uint32_t flags_parse(const struct imap_value *values, GString *keywords)
+{
+	static const struct {
+		const char *name;
+		uint32_t flag;
+	} known[] = {
+		{"\\Seen", MAIL_SEEN}, {"\\Answered", MAIL_ANSWERED}, {"\\Flagged", MAIL_FLAGGED},
+		{"\\Deleted", MAIL_DELETED}, {"\\Draft", MAIL_DRAFT}, {"$Forwarded", MAIL_FORWARDED},
+	};
+	uint32_t flags = 0;
+
+	g_string_truncate(keywords, 0);
+	for (uint32_t i = 0; values && values->type == IMAP_LIST && i < values->length; i++) {
+		const struct imap_value *value = &values->items[i];
+		bool found = imap_value_is(value, "\\Recent");
+
+		for (size_t k = 0; k < G_N_ELEMENTS(known) && !found; k++)
+			if (imap_value_is(value, known[k].name)) {
+				flags |= known[k].flag;
+				found = true;
+			}
+		if (found || value->type != IMAP_ATOM || keywords->len + value->length > LIMIT_FOLDER_NAME_BYTES ||
+			!g_utf8_validate(value->text, (gssize)value->length, NULL))
+			continue;
+		g_string_append_printf(keywords, "%s%s", keywords->len ? " " : "", value->text);
+		flags |= MAIL_KEYWORDS;
+	}
+	return flags;
+}
+
+static bool wants_metadata(const struct run *run)
+{
+	return run->phase == PHASE_ALL || run->phase == PHASE_NEW || run->phase == PHASE_PART ||
+	       run->phase == PHASE_BARE;
+}
+
+static void on_fetch(struct run *run, const struct imap_fetch *fetch)
+{
+	g_autoptr(GString) keywords = NULL;
+	struct source_sync_job *job = run->job;
+	struct source_message message = {.uid = fetch->uid};
+	const uint32_t needed = IMAP_FETCH_FLAGS | IMAP_FETCH_INTERNALDATE | IMAP_FETCH_SIZE;
+
+	if (!(fetch->items & IMAP_FETCH_UID) || !fetch->uid)
+		return;
+	if (run->phase == PHASE_PROBE && (fetch->items & IMAP_FETCH_INTERNALDATE)) {
+		job->probed(job->ctx, fetch->uid, fetch->internal_date, fetch->size_bytes);
+		return;
+	}
+	if (!(fetch->items & IMAP_FETCH_FLAGS))
+		return;
+	keywords = g_string_new(NULL);
+	message.flags = flags_parse(fetch->flags, keywords);
+	if (!wants_metadata(run) || (fetch->items & needed) != needed ||
+		(run->phase != PHASE_BARE && !(fetch->items & IMAP_FETCH_HEADER))) {
+		job->flags_of(job->ctx, fetch->uid, message.flags, keywords->len ? keywords->str : NULL);
+		return;
+	}
+	message.keywords = keywords->len ? keywords->str : NULL;
+	message.date = fetch->internal_date == INT64_MIN ? 0 : fetch->internal_date;
+	message.size_bytes = fetch->size_bytes;
+	if (fetch->header && fetch->header->type == IMAP_STRING) {
+		message.header = fetch->header->text;
+		message.header_length = fetch->header->length;
+	}
+	if (fetch->emailid && (fetch->emailid->type == IMAP_ATOM || fetch->emailid->type == IMAP_STRING) &&
+		g_utf8_validate(fetch->emailid->text, (gssize)fetch->emailid->length, NULL))
+		message.emailid = fetch->emailid->text;
+	imap_set_add(&run->received, fetch->uid, fetch->uid);
+	job->message(job->ctx, &message);
+}
+
+static void on_response(void *ctx, const struct imap_response *response)
+{
+	struct run *run = ctx;
+	struct source_sync_job *job = run->job;
+
+	switch (response->type) {
+	case IMAP_FETCH:
+		on_fetch(run, &response->fetch);
+		break;
+	case IMAP_VANISHED:
+		for (guint i = 0; i < response->vanished.uids->ranges->len; i++) {
+			struct imap_range range = g_array_index(response->vanished.uids->ranges, struct imap_range, i);
+
+			job->gone(job->ctx, range.first, range.last);
+		}
+		break;
+	case IMAP_SEARCH:
+		if (run->phase == PHASE_SET)
+			for (uint32_t i = 0; i < response->numbers_count; i++)
+				imap_set_add(&run->all, response->numbers[i], response->numbers[i]);
+		break;
+	case IMAP_ESEARCH:
+		if (run->phase == PHASE_SET && response->esearch.has_all && response->esearch.all)
+			for (guint i = 0; i < response->esearch.all->ranges->len; i++) {
+				struct imap_range range =
+					g_array_index(response->esearch.all->ranges, struct imap_range, i);
+
+				imap_set_add(&run->all, range.first, range.last);
+			}
+		break;
+	default:
+		break;
+	}
+}
+
+static void on_examined(void *ctx, const struct imap_mailbox *mailbox)
+{
+	struct run *run = ctx;
+
+	run->mailbox = *mailbox;
+}
+
+static void on_restart(void *ctx)
+{
+	struct run *run = ctx;
+
+	/* results of one phase may come twice: the model takes the later ones */
+	imap_set_clear(&run->received);
+	if (run->phase == PHASE_SET)
+		imap_set_clear(&run->all);
+}
+
+/* ---- what to ask next ---- */
+
+/* The missing ones in parts: consecutive ranges of at most PART_MESSAGES that fit into a command. */
+static void parts_make(struct run *run, const struct imap_set *missing, uint64_t most)
+{
+	struct imap_set *part = NULL;
+	uint64_t count = 0;
+
+	for (guint i = 0; i < missing->ranges->len; i++) {
+		struct imap_range range = g_array_index(missing->ranges, struct imap_range, i);
+
+		while (range.first <= range.last && range.first) {
+			uint64_t room = most - count;
+			uint32_t last = (uint32_t)MIN((uint64_t)range.last, (uint64_t)range.first + room - 1);
+
+			if (!part)
+				part = set_new();
+			imap_set_add(part, range.first, last);
+			count += (uint64_t)last - range.first + 1;
+			/* a range takes 22 bytes at most */
+			if (count >= most || part->ranges->len >= SOURCE_COMMAND_BYTES / 22 - 12) {
+				g_queue_push_tail(&run->parts, part);
+				part = NULL;
+				count = 0;
+			}
+			if (last == UINT32_MAX)
+				break;
+			range.first = last + 1;
+		}
+	}
+	if (part)
+		g_queue_push_tail(&run->parts, part);
+}
+
+static void ask_part(struct run *run, bool header)
+{
+	g_autoptr(GString) uids = g_string_new(NULL);
+	size_t at = 0;
+
+	imap_set_format(run->part, &at, SOURCE_COMMAND_BYTES, uids);
+	metadata_command(run, uids->str, header);
+	submit(run, header ? PHASE_PART : PHASE_BARE);
+}
+
+static bool has_modseq(const struct run *run)
+{
+	return (run->mailbox.capabilities & (IMAP_CAP_CONDSTORE | IMAP_CAP_QRESYNC)) &&
+	       run->job->known.highestmodseq && run->mailbox.highestmodseq;
+}
+
+static bool next_probe(struct run *run)
+{
+	g_autoptr(GString) uids = g_string_new(NULL);
+	const struct source_sync_job *job = run->job;
+
+	if (run->did_probe || run->reset || !job->identify || has_modseq(run))
+		return false;
+	run->did_probe = true;
+	for (size_t i = 0; i < G_N_ELEMENTS(job->probes); i++)
+		if (job->probes[i])
+			g_string_append_printf(uids, "%s%u", uids->len ? "," : "", job->probes[i]);
+	if (!uids->len)
+		return false;
+	g_string_printf(run->command, "UID FETCH %s (UID INTERNALDATE RFC822.SIZE)", uids->str);
+	submit(run, PHASE_PROBE);
+	return true;
+}
+
+static bool next_changed(struct run *run)
+{
+	const struct source_sync_job *job = run->job;
+
+	if (run->did_changed || run->reset || run->vanished_known || !has_modseq(run) ||
+		job->known.highestmodseq == run->mailbox.highestmodseq)
+		return false;
+	run->did_changed = true;
+	g_string_printf(run->command, "UID FETCH 1:* (UID FLAGS) (CHANGEDSINCE %" G_GUINT64_FORMAT ")",
+		job->known.highestmodseq);
+	submit(run, PHASE_CHANGED);
+	return true;
+}
+
+static bool next_new(struct run *run)
+{
+	const struct source_state *known = &run->job->known;
+	g_autofree char *uids = NULL;
+
+	if (run->did_new || !run->mailbox.exists)
+		return false;
+	run->did_new = true;
+	if (run->reset) {
+		metadata_command(run, "1:*", true);
+		submit(run, PHASE_ALL);
+		return true;
+	}
+	if (run->mailbox.uidnext && run->mailbox.uidnext == known->uidnext)
+		return false;
+	/* without UIDNEXT the set has to tell */
+	if (!known->uidnext)
+		return false;
+	uids = g_strdup_printf("%u:*", known->uidnext);
+	metadata_command(run, uids, true);
+	submit(run, PHASE_NEW);
+	return true;
+}
+
+static bool next_flags(struct run *run)
+{
+	if (run->did_flags || run->reset || !run->job->flags || !run->mailbox.exists || has_modseq(run))
+		return false;
+	run->did_flags = true;
+	g_string_assign(run->command, "UID FETCH 1:* (UID FLAGS)");
+	submit(run, PHASE_FLAGS);
+	return true;
+}
+
+static bool next_set(struct run *run)
+{
+	if (run->did_set || run->job->count(run->job->ctx) == run->mailbox.exists)
+		return false;
+	run->did_set = true;
+	g_string_assign(run->command, run->mailbox.capabilities & IMAP_CAP_ESEARCH ? "UID SEARCH RETURN (ALL) ALL"
+										   : "UID SEARCH ALL");
+	submit(run, PHASE_SET);
+	return true;
+}
+
+static void next(struct run *run)
+{
+	if (run->part) {
+		set_free(run->part);
+		run->part = NULL;
+	}
+	if (next_probe(run) || next_changed(run) || next_new(run) || next_flags(run) || next_set(run))
+		return;
+	run->part = g_queue_pop_head(&run->parts);
+	if (run->part) {
+		ask_part(run, true);
+		return;
+	}
+	run_end(run, 0, NULL);
+}
+
+static void opened(struct run *run)
+{
+	struct source_sync_job *job = run->job;
+	struct source_state state = {run->mailbox.uidvalidity, run->mailbox.uidnext, run->mailbox.exists,
+		run->mailbox.highestmodseq};
+
+	run->reset = !job->known.uidvalidity || job->known.uidvalidity != state.uidvalidity ||
+		     (state.uidnext && job->known.uidnext > state.uidnext);
+	run->vanished_known = !run->reset && run->request.qresync_modseq &&
+			      (run->mailbox.capabilities & IMAP_CAP_QRESYNC) && run->mailbox.highestmodseq;
+	job->opened(job->ctx, &state, run->reset);
+}
+
+/* A message that the server can name but not describe is still listed. */
+static void describe_nothing(struct run *run)
+{
+	struct source_message message = {0};
+
+	for (guint i = 0; i < run->part->ranges->len; i++) {
+		struct imap_range range = g_array_index(run->part->ranges, struct imap_range, i);
+
+		for (uint64_t uid = range.first; uid <= range.last; uid++) {
+			message.uid = (uint32_t)uid;
+			if (!imap_set_has(&run->received, message.uid))
+				run->job->message(run->job->ctx, &message);
+		}
+	}
+}
+
+/* The server refused, or broke the protocol over, metadata of several: halves of what is still missing. */
+static void part_failed(struct run *run)
+{
+	g_autoptr(GPtrArray) garbage = g_ptr_array_new_with_free_func(set_free);
+	struct imap_set *missing = set_new();
+	uint64_t count;
+
+	g_ptr_array_add(garbage, missing);
+	run->job->missing(run->job->ctx, run->part, missing);
+	count = imap_set_count(missing);
+	if (count == 1) {
+		/* alone: what is it without its header? */
+		imap_set_clear(run->part);
+		imap_set_add(run->part, g_array_index(missing->ranges, struct imap_range, 0).first,
+			g_array_index(missing->ranges, struct imap_range, 0).first);
+		ask_part(run, false);
+		return;
+	}
+	if (count)
+		parts_make(run, missing, (count + 1) / 2);
+	next(run);
+}
+
+static bool is_about_content(int code)
+{
+	return code == ERR_REFUSED || code == ERR_PROTOCOL;
+}
+
+static void on_done(void *ctx, int code, const struct error *err)
+{
+	struct run *run = ctx;
+	struct source_sync_job *job = run->job;
+
+	if (code == ERR_RENUMBERED) {
+		/* another folder by now: from the beginning */
+		job->restart(job->ctx);
+		run->request.uidvalidity = 0;
+		run->request.qresync_modseq = 0;
+		run->did_changed = run->did_new = run->did_flags = run->did_probe = run->did_set = false;
+		imap_set_clear(&run->all);
+		g_queue_clear_full(&run->parts, set_free);
+		g_queue_init(&run->parts);
+		if (run->phase == PHASE_OPEN || run->restarts++ < 3) {
+			submit(run, PHASE_OPEN);
+			return;
+		}
+	}
+	switch (run->phase) {
+	case PHASE_OPEN:
+		if (code)
+			break;
+		opened(run);
+		next(run);
+		return;
+	case PHASE_ALL:
+	case PHASE_NEW:
+		if (code && !is_about_content(code))
+			break;
+		if (code) {
+			log_info("one FETCH for the whole listing failed (%s): asking in parts", err->text);
+			/* `count` can't be trusted to show what is missing */
+			run->did_set = true;
+			g_string_assign(run->command, "UID SEARCH ALL");
+			submit(run, PHASE_SET);
+			return;
+		}
+		next(run);
+		return;
+	case PHASE_SET: {
+		struct imap_set missing;
+
+		if (code)
+			break;
+		if (imap_set_count(&run->all) > LIMIT_MESSAGES) {
+			struct error problem;
+
+			code = error_set(&problem, ERR_PROTOCOL, "the server counts more than %u messages",
+				LIMIT_MESSAGES);
+			run_end(run, code, &problem);
+			return;
+		}
+		imap_set_init(&missing);
+		job->complete(job->ctx, &run->all);
+		job->missing(job->ctx, &run->all, &missing);
+		parts_make(run, &missing, PART_MESSAGES);
+		imap_set_fini(&missing);
+		next(run);
+		return;
+	}
+	case PHASE_PART:
+		if (code && !is_about_content(code))
+			break;
+		/* answered OK, but not for all: ask for the rest in halves too */
+		part_failed(run);
+		return;
+	case PHASE_BARE:
+		if (code && !is_about_content(code))
+			break;
+		/* OK without a word about it: it is gone by now */
+		if (code)
+			describe_nothing(run);
+		next(run);
+		return;
+	default:
+		if (code)
+			break;
+		next(run);
+		return;
+	}
+	run_end(run, code, err);
+}
+
+static const struct imap_request_ops sync_ops = {
+	.examined = on_examined, .response = on_response, .restart = on_restart, .done = on_done};
+
+void source_imap_sync(struct mail_source *base, struct source_sync_job *job)
+{
+	struct run *run = g_new0(struct run, 1);
+
+	run->source = (struct source_imap *)base;
+	run->job = job;
+	run->command = g_string_new(NULL);
+	imap_set_init(&run->received);
+	imap_set_init(&run->all);
+	run->request = (struct imap_request){
+		.mailbox = job->name,
+		.uidvalidity = job->known.highestmodseq ? job->known.uidvalidity : 0,
+		.qresync_modseq = job->known.highestmodseq,
+		.ops = &sync_ops,
+		.ctx = run,
+	};
+	job->internal = run;
+	submit(run, PHASE_OPEN);
+}

@@ -1,0 +1,403 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The lab's own tests: what the other tests build on does what it says. pytest tests/lab"""
+
+import imaplib
+import json
+import pathlib
+import re
+import shutil
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from lab import generator, mailboxes, mutf7, net, oddities, rules, scripted  # noqa: E402
+from lab.demo import Demo  # noqa: E402
+from lab.dialogue import Dialogue  # noqa: E402
+from lab.goimap import GoImap, append  # noqa: E402
+from lab.maildir import served_bytes  # noqa: E402
+from lab.place import EVE, OLENA, TEAM, Place, quote  # noqa: E402
+from lab.proxy import Proxy, ProxyTls  # noqa: E402
+
+
+def folder_of_ours():
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="lab-"))
+    # As root the servers run as somebody else.
+    folder.chmod(0o755)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def place():
+    folder = folder_of_ours()
+    here = Place(folder)
+    try:
+        here.truth = mailboxes.fill(here.dovecot.maildir(OLENA), 300)
+        with here:
+            yield here
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def calm_authority(request):
+    yield
+    if "place" in request.fixturenames:
+        here = request.getfixturevalue("place")
+        here.authority.set_fault(None)
+        here.authority.set_lifetime(3600)
+
+
+@pytest.fixture
+def tls(place):
+    return ProxyTls(place.ca.server_context(place.certificate), place.ca.client_context())
+
+
+def assert_same(client, truth, folders):
+    for folder in folders:
+        expected = {uid: served_bytes(message.content) for uid, message in truth[folder].items()}
+        assert Place.fetch_all(client, folder) == expected, folder
+
+
+# Authority
+
+@pytest.mark.parametrize("form, error, code", [
+    ({"client_secret": "wrong"}, "invalid_client", 7000215),
+    ({"scope": "https://outlook.office365.com/IMAP.AccessAsApp"}, "invalid_scope", 1002012),
+    ({"scope": "https://example.com/.default"}, "invalid_resource", 500011),
+    ({"client_id": "nobody"}, "unauthorized_client", 700016),
+    ({"grant_type": "password"}, "unsupported_grant_type", 70003),
+    ({"grant_type": ""}, "invalid_request", 900144),
+])
+def test_token_errors_have_microsofts_shape(place, form, error, code):
+    answer = place.token(**form)
+    assert (answer["error"], answer["error_codes"]) == (error, [code])
+    assert answer["error_description"].startswith(f"AADSTS{code}: ")
+    assert {"timestamp", "trace_id", "correlation_id"} <= answer.keys()
+
+
+def test_unknown_tenant(place):
+    url = f"{place.authority.url}/nowhere.example/oauth2/v2.0/token"
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(url, b"grant_type=client_credentials")
+    assert caught.value.code == 400 and json.load(caught.value)["error_codes"] == [90002]
+
+
+def test_expired_secret(place):
+    place.app.secrets[0].expires_at = time.time() - 1
+    try:
+        assert place.token()["error_codes"] == [7000222]
+    finally:
+        place.app.secrets[0].expires_at = None
+
+
+def test_tokens_are_long_and_counted(place):
+    before = place.authority.counters()["token:client_credentials"]
+    answer = place.token()
+    assert len(answer["access_token"]) > 1000 and answer["expires_in"] == 3600
+    assert place.authority.counters()["token:client_credentials"] == before + 1
+
+
+def test_fault_a_number_of_times(place):
+    place.authority.set_fault("503", times=2)
+    assert [place.token().get("error") for _ in range(3)] == ["temporarily_unavailable"] * 2 + [None]
+
+
+def test_control_by_http(place):
+    def control(secret, **request):
+        call = urllib.request.Request(f"{place.authority.url}/control", json.dumps(request).encode(),
+                                      {"Authorization": f"Bearer {secret}"})
+        return json.load(urllib.request.urlopen(call))
+    control(place.authority.control_secret, action="set_lifetime", seconds=7)
+    assert place.token()["expires_in"] == 7
+    with pytest.raises(urllib.error.HTTPError):
+        control("wrong", action="revoke_all")
+
+
+# Dovecot
+
+@pytest.mark.parametrize("mechanism", ["XOAUTH2", "OAUTHBEARER"])
+def test_app_opens_the_mailboxes_that_it_may(place, mechanism):
+    token = place.token()["access_token"]
+    for user in (OLENA, TEAM):
+        assert place.sign_in(place.connect(), user, token, mechanism)[0] == "OK"
+    with pytest.raises(imaplib.IMAP4.error, match="AUTHENTICATIONFAILED"):
+        place.sign_in(place.connect(), EVE, token, mechanism)
+
+
+def test_revoked_token_is_refused(place):
+    token = place.token()["access_token"]
+    place.authority.revoke_all()
+    with pytest.raises(imaplib.IMAP4.error):
+        place.sign_in(place.connect(), OLENA, token)
+    assert place.sign_in(place.connect(), OLENA)[0] == "OK"
+
+
+def test_expired_token_is_refused(place):
+    place.authority.set_lifetime(0.2)
+    token = place.token()["access_token"]
+    time.sleep(0.3)
+    with pytest.raises(imaplib.IMAP4.error):
+        place.sign_in(place.connect(), OLENA, token)
+
+
+def test_token_for_another_resource_is_refused(place):
+    token = place.token(scope="https://graph.microsoft.com/.default")["access_token"]
+    with pytest.raises(imaplib.IMAP4.error):
+        place.sign_in(place.connect(), OLENA, token)
+
+
+def test_passwords_and_starttls(place):
+    client = imaplib.IMAP4(net.LOOPBACK, place.dovecot.starttls_port)
+    client.starttls(place.ca.client_context())
+    assert client.login(OLENA, place.password(OLENA))[0] == "OK"
+    text = f"\0{TEAM}\0{place.password(TEAM)}".encode()
+    assert place.connect().authenticate("PLAIN", lambda _: text)[0] == "OK"
+
+
+def test_served_bytes_are_those_generated(place):
+    client = place.imap()
+    assert_same(client, place.truth, [name for name, messages in place.truth.items() if messages])
+    assert client.select("Projects")[0] == "NO", "a folder that holds folders only"
+    assert client.select(quote("Empty"), readonly=True) == ("OK", [b"0"])
+
+
+def test_dates_are_those_generated(place):
+    client = place.imap()
+    client.select("INBOX", readonly=True)
+    for line in client.uid("FETCH", "1:20", "(UID INTERNALDATE)")[1]:
+        uid = int(re.search(rb"UID (\d+)", line)[1])
+        date = place.truth["INBOX"][uid].internal_date
+        assert time.strftime("%d-%b-%Y %H:%M:%S", time.gmtime(date)).lstrip("0").encode() in line
+
+
+def test_restart_keeps_ports_and_mail(place):
+    port = place.dovecot.port
+    place.dovecot.restart()
+    assert place.dovecot.port == port
+    assert_same(place.imap(), place.truth, ["INBOX"])
+
+
+# Generator
+
+def test_same_seed_same_mail():
+    first = [generator.make_message(5, number) for number in range(1, 60)]
+    assert first == [generator.make_message(5, number) for number in range(1, 60)]
+    assert first != [generator.make_message(6, number) for number in range(1, 60)]
+    assert oddities.odd_messages() == oddities.odd_messages()
+
+
+def test_generated_mail_is_varied_and_wire_clean():
+    messages = [generator.make_message(1, number) for number in range(1, 800)]
+    everything = b"".join(message.content for message in messages)
+    for wanted in (b"koi8-u", b"windows-1251", b"iso-2022-jp", b"gb18030", b"8bit", b"quoted-printable", b"base64",
+                   b"message/rfc822", b"filename*0*=", b"References:", b"text/html", b"=?utf-8?"):
+        assert wanted in everything
+    for message in messages:
+        assert served_bytes(message.content) == message.content, "lone LFs and NULs are for oddities.py"
+        assert b"X-Needle: needle-" in message.content
+
+
+def test_bulk_has_its_mean_size_and_big_its_size():
+    sizes = [len(generator.make_bulk(1, number).content) for number in range(2_000)]
+    assert 15_000 < sum(sizes) / len(sizes) < 18_000
+    assert len(generator.make_big(3_000_001).content) == 3_000_001
+
+
+def test_mutf7_both_ways():
+    for name in ("INBOX", "Вхідні", "R&D", "日本語/受信", "🎉 x", "&-&"):
+        assert mutf7.decode(mutf7.encode(name)) == name
+    assert mutf7.encode("~peter/mail/台北/日本語") == "~peter/mail/&U,BTFw-/&ZeVnLIqe-"
+
+
+# Proxy
+
+def test_proxy_lies_about_sizes_and_leaves_bytes_alone(place, tls):
+    with Proxy(place.dovecot.port, tls=tls, rules=[rules.WrongSizes()]) as proxy:
+        client = place.imap(port=proxy.port)
+        assert_same(client, place.truth, ["INBOX", "Odd"])
+        client.select("INBOX", readonly=True)
+        truth = place.truth["INBOX"]
+        kinds = set()
+        for line in client.uid("FETCH", "1:*", "(RFC822.SIZE)")[1]:
+            uid, size = (int(number) for number in re.search(rb"UID (\d+) RFC822.SIZE (\d+)", line).groups())
+            kinds.add((size > len(truth[uid].content)) - (size < len(truth[uid].content)))
+            assert size == rules.WrongSizes.default_lie(uid, len(truth[uid].content))
+        assert kinds == {-1, 0, 1}
+
+
+def test_dialogue_is_the_same_at_every_cut():
+    stream = (b'* 1 FETCH (UID 1 RFC822.SIZE 10 ENVELOPE ("RFC822.SIZE 10" {15}\r\nRFC822.SIZE 77\n) BODY[] {31}\r\n'
+              b"* 2 FETCH (UID 2 RFC822.SIZE 9)\r\n)\r\n* OK {3}\r\nA1 OK {4}\r\n* 2 FETCH (UID 2 RFC822.SIZE 20)\r\n")
+
+    def rewritten(pieces):
+        dialogue = Dialogue([rules.WrongSizes(lambda uid, size: size + 1000)], None, None)
+        return b"".join(dialogue.from_server(piece) for piece in pieces)
+    whole = rewritten([stream])
+    assert whole == stream.replace(b"UID 1 RFC822.SIZE 10", b"UID 1 RFC822.SIZE 1010").replace(
+        b"RFC822.SIZE 20", b"RFC822.SIZE 1020")
+    for cut in range(1, len(stream)):
+        assert rewritten([stream[:cut], stream[cut:]]) == whole
+    assert rewritten([stream[at:at + 1] for at in range(len(stream))]) == whole
+
+
+def test_exchange_like(place, tls):
+    limits = rules.exchange_like(connections=2)
+    with Proxy(place.dovecot.port, tls=tls, rules=limits) as proxy:
+        client = place.imap(port=proxy.port)
+        words = client.capability()[1][-1].split()
+        assert b"AUTH=XOAUTH2" in words and b"CONDSTORE" not in words and b"COMPRESS=DEFLATE" not in words
+        assert_same(client, place.truth, ["INBOX"])
+        client.send(b"P1 NOOP\r\nP2 NOOP\r\n")
+        assert b"P2 BAD Command Error. 10\r\n" in {client.readline() for _ in range(2)}
+        second, third = place.imap(port=proxy.port), place.imap(port=proxy.port)
+        assert second.namespace()[0] == "OK"
+        with pytest.raises(imaplib.IMAP4.error, match="not connected"):
+            third.namespace()
+        with pytest.raises(imaplib.IMAP4.error, match="AUTHENTICATE failed"):
+            place.sign_in(place.connect(proxy.port), OLENA, "no token")
+
+
+def test_faults_of_single_messages(place, tls):
+    faults = [rules.RefuseBodies({3: b"NO [SERVERBUG] sorry", 5: b"BAD Command Error. 10"}), rules.OmitBodies({1}),
+              rules.StandIn({2})]
+    with Proxy(place.dovecot.port, tls=tls, rules=faults) as proxy:
+        client = place.imap(port=proxy.port)
+        client.select("INBOX", readonly=True)
+        assert client.uid("FETCH", "1", "(BODY.PEEK[])") == ("OK", [None])
+        assert b"Microsoft Exchange Server" in client.uid("FETCH", "2", "(BODY.PEEK[])")[1][0][1]
+        assert client.uid("FETCH", "4:6", "(UID FLAGS)")[0] == "OK", "only bodies fail"
+        assert client.uid("FETCH", "2:4", "(BODY.PEEK[])") == ("NO", [b"[SERVERBUG] sorry"])
+        with pytest.raises(imaplib.IMAP4.error, match="Command Error"):
+            client.uid("FETCH", "4:6", "(BODY.PEEK[])")
+        client.untagged_responses.clear()
+        assert client.uid("FETCH", "4", "(BODY.PEEK[])")[1][0][1] == place.truth["INBOX"][4].content
+
+
+def test_throttle_and_close_after(place, tls):
+    throttle = rules.Throttle(after=2, backoff_ms=300)
+    with Proxy(place.dovecot.port, tls=tls, rules=[throttle]) as proxy:
+        client = place.imap(port=proxy.port)
+        client.noop(), client.noop()
+        for _ in range(2):
+            with pytest.raises(imaplib.IMAP4.error, match="Suggested Backoff Time"):
+                client.noop()
+        time.sleep(0.35)
+        assert client.noop()[0] == "OK" and (throttle.spells, throttle.ignored) == (1, 1)
+    with Proxy(place.dovecot.port, tls=tls, rules=[rules.CloseAfter(3)]) as proxy:
+        client = place.imap(port=proxy.port)
+        client.select("INBOX", readonly=True)
+        with pytest.raises(imaplib.IMAP4.abort):
+            client.uid("FETCH", "1:9", "(BODY.PEEK[])")
+        assert len([item for item in client.untagged_responses["FETCH"] if isinstance(item, tuple)]) == 3
+
+
+def test_session_ends_when_its_token_does(place, tls):
+    with Proxy(place.dovecot.port, tls=tls, rules=[rules.SessionLifetime(0.2)]) as proxy:
+        client = place.imap(port=proxy.port)
+        client.noop()
+        time.sleep(0.25)
+        with pytest.raises(imaplib.IMAP4.abort, match="AccessTokenExpired"):
+            client.noop()
+
+
+def test_distance_and_counters(place):
+    with Proxy(place.dovecot.port, rtt_ms=60) as proxy:
+        client = place.imap(port=proxy.port)
+        client.noop()
+        trips = proxy.counters.round_trips
+        start = time.monotonic()
+        for _ in range(3):
+            client.noop()
+        assert 0.18 <= time.monotonic() - start < 1.0
+        assert proxy.counters.round_trips == trips + 3
+        assert proxy.counters.connections == 1 and proxy.counters.bytes_down > 1000
+
+
+def test_bandwidth(place):
+    with Proxy(place.dovecot.port, bits_per_s=8e6) as proxy:
+        client = place.imap(port=proxy.port)
+        start, before = time.monotonic(), proxy.counters.bytes_down
+        place.fetch_all(client, "INBOX")
+        rate = (proxy.counters.bytes_down - before) / (time.monotonic() - start)
+        assert 600_000 < rate <= 1_100_000
+
+
+def test_cut_refuse_stall(place):
+    with Proxy(place.dovecot.port) as proxy:
+        proxy.cut_next(after_bytes=200)
+        with pytest.raises((OSError, imaplib.IMAP4.abort)):
+            place.imap(port=proxy.port)
+        proxy.refuse()
+        with pytest.raises(ConnectionRefusedError):
+            place.connect(proxy.port)
+        proxy.listen()
+        client = place.imap(port=proxy.port)
+        proxy.stall()
+        client.sock.settimeout(0.3)
+        with pytest.raises((OSError, imaplib.IMAP4.abort)):
+            client.noop()
+        proxy.resume()
+        client = place.imap(port=proxy.port)
+        proxy.cut_all(reset=True)
+        with pytest.raises((OSError, imaplib.IMAP4.abort)):
+            client.noop()
+
+
+# The other servers
+
+def test_scripted_model_answers_as_generated():
+    odd = oddities.odd_messages()
+    with scripted.Scripted(scripted.Model({"INBOX": odd, "A/Б": {7: b"Subject: x\r\n\r\ny"}})) as server:
+        client = imaplib.IMAP4(net.LOOPBACK, server.port)
+        client.login("olena", "secret")
+        assert Place.fetch_all(client, "INBOX") == {uid: message.content for uid, message in enumerate(odd, 1)}
+        assert Place.fetch_all(client, "A/Б") == {7: b"Subject: x\r\n\r\ny"}
+        assert server.connections == 1 and server.lines[1].split()[1] == b"LOGIN"
+
+
+def test_scripted_handlers():
+    handlers = {"NAMESPACE": [scripted.NOT_CONNECTED, None], "AUTHENTICATE": scripted.echo_authenticate}
+    with scripted.Scripted(handlers=handlers, split=1) as server:
+        client = imaplib.IMAP4(net.LOOPBACK, server.port)
+        client.login("olena", "secret")
+        with pytest.raises(imaplib.IMAP4.error, match="not connected"):
+            client.namespace()
+        client = imaplib.IMAP4(net.LOOPBACK, server.port)
+        client.login("olena", "secret")
+        assert client.namespace()[0] == "OK"
+        client.send(b"Z AUTHENTICATE XOAUTH2 c2VjcmV0\r\n")
+        assert b"c2VjcmV0" in client.readline()
+
+
+def test_goimap_serves_what_was_appended(tmp_path):
+    messages = [generator.make_message(1, number) for number in range(1, 50)]
+    with GoImap(tmp_path) as server:
+        server.fill({"Пошта": messages})
+        client = server.imap()
+        assert Place.fetch_all(client, "Пошта") == {uid: message.content for uid, message in enumerate(messages, 1)}
+        assert append(client, "INBOX", messages[0])[0] == "OK"
+        assert b"CONDSTORE" not in client.capability()[1][0]
+
+
+def test_demo_starts_and_stops_what_it_started():
+    folder = folder_of_ours()
+    try:
+        demo = Demo(folder)
+        demo.start()
+        config = (folder / "config").read_text()
+        assert "[demo]" in config and (folder / "config").stat().st_mode & 0o777 == 0o600
+        assert demo.start() == demo.status()
+        demo.stop()
+        assert "aren't running" in demo.status() == demo.stop()
+        demo.start()
+        assert (folder / "config").read_text() == config, "ports and secrets outlive a restart"
+        demo.stop()
+    finally:
+        Demo(folder).stop()
+        shutil.rmtree(folder)
