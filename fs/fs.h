@@ -7,8 +7,10 @@
  * fs/attr.c     struct stat of nodes
  * fs/control.c  .mailtree/: status.json, errors.log, metrics, refresh
  * fs/ops.c      what each operation means, without FUSE: parks and answers through callbacks
+ * fs/task.c     a request that waits, answered once
+ * fs/retry.c    the kernel's second try of a failed read fails like the first
  * fs/notify.c   the notifier thread: model events become kernel invalidations
- * fs/fuse_ops.c the only file that talks FUSE: requests in, replies out, mount and session
+ * fs/fuse_ops.c, fs/fuse_mount.c   the only ones that talk FUSE: requests and replies; the mount and its threads
  *
  * No node objects: an inode number is its own handle (folder number and UID), nothing is counted for it,
  * forget needs no work. Threads: FUSE's workers call in; parked requests are answered on the I/O loop's thread;

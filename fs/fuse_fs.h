@@ -8,6 +8,7 @@
 #include "fs/fs.h"
 #include "fs/notify.h"
 #include "fs/ops.h"
+#include "fs/retry.h"
 #include "fs/task.h"
 
 #include <fuse_lowlevel.h>
@@ -26,11 +27,11 @@ struct fs {
 	char *mountpoint;
 	struct ops ops;
 	struct tasks tasks;
+	struct retries retries;
 	struct control *control;
 	struct notify *notify;
 	struct fuse_session *session;
 	bool xattr;
-	bool skip_open;          /* sizes are trusted and the kernel can do without open */
 	atomic_bool init_pending; /* the INIT reply, to be corrected, hasn't been written yet */
 	int wake_fd;             /* eventfd: stop, or the session ended */
 	atomic_int device_errno; /* the device failed */

@@ -250,9 +250,11 @@ int fs_new(struct mail *mail, const struct fs_config *config, struct fs **fs_out
 		.control = fs->control,
 		.attr = {.uid = config->uid, .gid = config->gid, .umask = config->umask},
 		.names_uid = config->names_uid,
+		.sizes_trusted = mail_sizes_trusted(mail),
 		.mounter = getuid(),
 	};
 	tasks_init(&fs->tasks, mail);
+	retries_init(&fs->retries);
 	fs->notify = notify_new(mail, config->names_uid, &fuse_ops_sink, fs);
 	fs->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (fs->wake_fd < 0)
@@ -374,6 +376,7 @@ void fs_free(struct fs *fs)
 	}
 	notify_free(fs->notify);
 	control_free(fs->control);
+	retries_fini(&fs->retries);
 	tasks_fini(&fs->tasks);
 	if (fs->wake_fd >= 0)
 		close(fs->wake_fd);

@@ -2,6 +2,8 @@
 /* Requests in, replies out. What they mean is in ops.h; how they wait, in task.h. */
 #include "fs/fuse_fs.h"
 
+#include "src/base/loop.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -28,8 +30,7 @@ struct request {
 	char *name;
 	struct fuse_file_info fi;
 	struct ops_entry entry;
-	uint64_t size;
-	bool learned;
+	uint64_t size; /* of an open file, as its reader was told */
 	off_t offset;
 	size_t length;
 	struct ops_data data;
@@ -197,24 +198,27 @@ static void do_statfs(fuse_req_t req, fuse_ino_t ino)
 
 /* ---- content ---- */
 
+/* The kernel asks for them again. This one form of invalidation takes no lock that a request may hold. */
+static void attributes_expire(struct fs *fs, uint64_t ino)
+{
+	fuse_lowlevel_notify_inval_inode(fs->session, ino, -1, 0);
+}
+
 static int step_open(struct task *task)
 {
 	struct request *request = (struct request *)task;
 
-	return ops_open(&request->fs->ops, request->ino, fuse_req_ctx(request->req)->uid, &task->waiter, &request->size,
-		&request->learned);
+	return ops_open(&request->fs->ops, request->ino, fuse_req_ctx(request->req)->uid, &task->waiter,
+		&request->size);
 }
 
 static void answer_open(struct request *request)
 {
 	struct fs *fs = request->fs;
 
-	/*
-	 * The kernel must ask for the size once more before the program can use the file. This one form of invalidation
-	 * takes no lock that a request may hold. A change that is still queued for the notifier counts as well.
-	 */
-	if (request->size != UINT64_MAX && (request->learned || !notify_is_idle(fs->notify)))
-		fuse_lowlevel_notify_inval_inode(fs->session, request->ino, -1, 0);
+	/* A size that was exact and is another now may still be on its way to the kernel. */
+	if (request->size != UINT64_MAX && !notify_is_idle(fs->notify))
+		attributes_expire(fs, request->ino);
 	request->fi.fh = request->size;
 	request->fi.keep_cache = 1;
 	request->fi.noflush = 1;
@@ -230,7 +234,7 @@ static void do_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		fuse_reply_err(req, EROFS);
 		return;
 	}
-	if (fs_of(req)->skip_open) {
+	if (fs_of(req)->ops.sizes_trusted) {
 		/* For all files of this mount: the kernel won't ask again. */
 		fuse_reply_err(req, ENOSYS);
 		return;
@@ -244,7 +248,7 @@ static int step_read(struct task *task)
 {
 	struct request *request = (struct request *)task;
 
-	return ops_read(&request->fs->ops, request->ino, (uint64_t)request->offset, request->length, request->size,
+	return ops_read(&request->fs->ops, request->ino, (uint64_t)request->offset, request->length, &request->size,
 		&task->waiter, &request->data);
 }
 
@@ -283,14 +287,33 @@ static void answer_read(struct request *request)
 	request_free(request);
 }
 
+static void finish_read(struct task *task, int result)
+{
+	struct request *request = (struct request *)task;
+
+	/* What failed may be the size: whoever tries again must see the right one, and at once. */
+	if (result == -EIO)
+		attributes_expire(request->fs, request->ino);
+	if (result < 0 && result != -EINTR)
+		retries_remember(&request->fs->retries, request->ino, task->waiter.pid, -result, clock_ms());
+	request_finish(task, result);
+}
+
 static void do_read(fuse_req_t req, fuse_ino_t ino, size_t length, off_t offset, struct fuse_file_info *fi)
 {
-	struct request *request = request_new(req, ino, step_read, answer_read);
+	struct request *request;
+	int again = retries_take(&fs_of(req)->retries, ino, fuse_req_ctx(req)->pid, clock_ms());
 
+	if (again) {
+		fuse_reply_err(req, again);
+		return;
+	}
+	request = request_new(req, ino, step_read, answer_read);
+	request->task.finish = finish_read;
 	request->offset = offset;
 	request->length = length;
 	/* The handle of a file that was opened is the size that its reader was told. */
-	request->size = request->fs->skip_open ? UINT64_MAX : fi->fh;
+	request->size = request->fs->ops.sizes_trusted ? UINT64_MAX : fi->fh;
 	request_run(request);
 }
 
@@ -300,24 +323,22 @@ static int step_opendir(struct task *task)
 {
 	struct request *request = (struct request *)task;
 
-	return ops_opendir(&request->fs->ops, request->ino, fuse_req_ctx(request->req)->uid, &task->waiter);
-}
-
-static void reply_opendir(void *data)
-{
-	struct request *request = data;
-
-	request->fi.cache_readdir = 1;
-	request->fi.keep_cache = 1;
-	fuse_reply_open(request->req, &request->fi);
-	request_free(request);
+	return ops_opendir(&request->fs->ops, request->ino, fuse_req_ctx(request->req)->uid, &task->waiter,
+		&request->fi.fh);
 }
 
 static void answer_opendir(struct request *request)
 {
-	/* What the check has found must have reached the kernel first, or it lists what it remembers. */
-	if (!notify_barrier(request->fs->notify, reply_opendir, request))
-		reply_opendir(request);
+	/*
+	 * While changes are on their way to the kernel it must neither list what it remembers nor remember what it lists.
+	 * Waiting for them instead could take as long as a lookup that the notifier waits for.
+	 */
+	bool is_settled = notify_is_idle(request->fs->notify);
+
+	request->fi.cache_readdir = is_settled;
+	request->fi.keep_cache = is_settled;
+	fuse_reply_open(request->req, &request->fi);
+	request_free(request);
 }
 
 static void do_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -357,11 +378,12 @@ static bool list_entry(void *ctx, const struct ops_dirent *dirent)
 	return true;
 }
 
-static void list_directory(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, bool plus)
+static void list_directory(
+	fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, const struct fuse_file_info *fi, bool plus)
 {
 	size_t room = MIN(size, LISTING_BYTES_MAX);
 	struct listing listing = {.req = req, .plus = plus, .bytes = reply_buffer(room), .size = room};
-	int result = ops_readdir(&fs_of(req)->ops, ino, offset,
+	int result = ops_readdir(&fs_of(req)->ops, ino, fi->fh, offset,
 		room / (plus ? PLUS_ENTRY_BYTES : PLAIN_ENTRY_BYTES), list_entry, &listing);
 
 	if (result == 0)
@@ -372,12 +394,12 @@ static void list_directory(fuse_req_t req, fuse_ino_t ino, size_t size, off_t of
 
 static void do_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
 {
-	list_directory(req, ino, size, offset, false);
+	list_directory(req, ino, size, offset, fi, false);
 }
 
 static void do_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
 {
-	list_directory(req, ino, size, offset, true);
+	list_directory(req, ino, size, offset, fi, true);
 }
 
 /* ---- extended attributes ---- */
@@ -415,6 +437,70 @@ static void do_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 		fuse_reply_err(req, -result);
 }
 
+/* ---- changes ---- */
+
+/* The mount is read-only, so these come only when root has remounted it. */
+
+static void do_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, struct fuse_file_info *fi)
+{
+	fuse_reply_err(req, EROFS);
+}
+
+static void do_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t device)
+{
+	fuse_reply_err(req, EROFS);
+}
+
+static void do_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
+{
+	fuse_reply_err(req, EROFS);
+}
+
+/* unlink and rmdir */
+static void do_remove(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	fuse_reply_err(req, EROFS);
+}
+
+static void do_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
+{
+	fuse_reply_err(req, EROFS);
+}
+
+static void do_rename(
+	fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t to_parent, const char *to_name, unsigned flags)
+{
+	fuse_reply_err(req, EROFS);
+}
+
+static void do_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
+{
+	fuse_reply_err(req, EROFS);
+}
+
+static void do_create(
+	fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
+{
+	fuse_reply_err(req, EROFS);
+}
+
+static void do_setxattr(
+	fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags)
+{
+	fuse_reply_err(req, EROFS);
+}
+
+static void do_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
+{
+	fuse_reply_err(req, EROFS);
+}
+
+static void do_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned command, void *arg, struct fuse_file_info *fi,
+	unsigned flags, const void *in, size_t in_size, size_t out_size)
+{
+	fuse_reply_err(req, ENOTTY);
+}
+
 /* ---- the connection ---- */
 
 static void do_init(void *userdata, struct fuse_conn_info *conn)
@@ -427,7 +513,6 @@ static void do_init(void *userdata, struct fuse_conn_info *conn)
 	conn->want &= ~FUSE_CAP_READDIRPLUS_AUTO;
 	conn->max_background = BACKGROUND_MAX;
 	conn->congestion_threshold = BACKGROUND_MAX / 4 * 3;
-	fs->skip_open = mail_sizes_trusted(fs->mail) && conn->capable & FUSE_CAP_NO_OPEN_SUPPORT;
 	fs->init_pending = conn->want & FUSE_CAP_PARALLEL_DIROPS;
 }
 
@@ -449,10 +534,22 @@ void fuse_ops_fill(const struct fs *fs, struct fuse_lowlevel_ops *ops_out)
 		.opendir = do_opendir,
 		.readdir = do_readdir,
 		.readdirplus = do_readdirplus,
+		.setattr = do_setattr,
+		.mknod = do_mknod,
+		.mkdir = do_mkdir,
+		.unlink = do_remove,
+		.rmdir = do_remove,
+		.symlink = do_symlink,
+		.rename = do_rename,
+		.link = do_link,
+		.create = do_create,
+		.ioctl = do_ioctl,
 	};
 	if (fs->xattr) {
 		ops_out->getxattr = do_getxattr;
 		ops_out->listxattr = do_listxattr;
+		ops_out->setxattr = do_setxattr;
+		ops_out->removexattr = do_removexattr;
 	}
 }
 
@@ -460,7 +557,7 @@ void fuse_ops_fill(const struct fs *fs, struct fuse_lowlevel_ops *ops_out)
 
 static void sink_attributes(void *ctx, uint64_t ino)
 {
-	fuse_lowlevel_notify_inval_inode(((struct fs *)ctx)->session, ino, -1, 0);
+	attributes_expire(ctx, ino);
 }
 
 static void sink_content(void *ctx, uint64_t ino)

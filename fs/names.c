@@ -97,18 +97,23 @@ size_t names_compose(const struct mail_message *message, bool uid_only, char nam
 	return (size_t)(out - name_out);
 }
 
+static bool is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
 bool names_parse(const char *name, uint32_t *uid_out)
 {
 	size_t length = strlen(name);
 
-	if (length <= SUFFIX_BYTES || strcmp(name + length - SUFFIX_BYTES, SUFFIX) != 0)
+	if (length <= SUFFIX_BYTES || strcmp(name + length - SUFFIX_BYTES, SUFFIX) != 0 || !is_digit(name[0]))
 		return false;
 
 	size_t end = length - SUFFIX_BYTES;
 	size_t start = end;
 	uint64_t uid = 0;
 
-	while (start && name[start - 1] >= '0' && name[start - 1] <= '9')
+	while (start && is_digit(name[start - 1]))
 		start--;
 	if (start == end || end - start > UID_DIGITS_MAX || name[start] == '0')
 		return false;

@@ -19,7 +19,7 @@ size_t names_compose(const struct mail_message *message, bool uid_only, char nam
 size_t names_compose_uid(uint32_t uid, char name_out[NAMES_BYTES_MAX + 1]);
 /*
  * The UID in front of a final ".eml": decimal, 1 to 4294967295, no leading zeros, at the start of the name or behind
- * a dot. False = no message can have this name.
+ * a dot. False = no message can have this name: each begins with a digit, and none with a dot.
  */
 bool names_parse(const char *name, uint32_t *uid_out);
 /* Whether `message` opens under `name`, which names_parse() said may be its own. */

@@ -39,6 +39,19 @@ bool node_resolve(struct mail *mail, uint64_t ino, struct node *node_out)
 	return node_out->folder != NULL;
 }
 
+bool node_is_current(struct mail *mail, const struct node *node)
+{
+	struct mail_folder_info info;
+
+	mail_folder_info(mail, node->folder, &info);
+	return info.message_number == (uint32_t)(node->ino >> 32);
+}
+
+bool node_message(struct mail *mail, const struct node *node, struct mail_message *message_out)
+{
+	return mail_message_find(mail, node->folder, node->uid, message_out) && node_is_current(mail, node);
+}
+
 void node_fini(struct node *node)
 {
 	mail_folder_unref(node->folder);

@@ -39,4 +39,11 @@ uint64_t node_folder_ino(uint32_t number);
 uint64_t node_message_ino(uint32_t message_number, uint32_t uid);
 /* False: there is no such folder (any more). Else node_fini() it. A message itself may be gone all the same. */
 bool node_resolve(struct mail *mail, uint64_t ino, struct node *node_out);
+/*
+ * Whether what the model said of this message since node_resolve() was about this message: its folder may have been
+ * renumbered in between, and another message have its UID.
+ */
+bool node_is_current(struct mail *mail, const struct node *node);
+/* What the model knows of it. False: gone. */
+bool node_message(struct mail *mail, const struct node *node, struct mail_message *message_out);
 void node_fini(struct node *node);

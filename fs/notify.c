@@ -11,14 +11,12 @@
 
 #include "src/base/banned.h"
 
-enum note_kind { ATTRIBUTES, CONTENT, ENTRY, DELETED, BARRIER };
+enum note_kind { ATTRIBUTES, CONTENT, ENTRY, DELETED };
 
 struct note {
 	enum note_kind kind;
 	uint64_t ino; /* of ENTRY and DELETED: the parent */
 	uint64_t child; /* of DELETED; of an ENTRY that stands for a whole directory: that directory */
-	notify_barrier_fn fn;
-	void *data;
 	char name[]; /* of ENTRY and DELETED */
 };
 
@@ -72,7 +70,7 @@ static bool set_add(GHashTable *set, uint64_t ino)
 	return g_hash_table_add(set, g_memdup2(&ino, sizeof(ino)));
 }
 
-/* All push functions: under the lock. */
+/* All push functions: under the lock, which comes before the model's. */
 static struct note *push(struct notify *notify, enum note_kind kind, uint64_t ino, const char *name)
 {
 	size_t length = name ? strlen(name) + 1 : 1;
@@ -93,48 +91,43 @@ static void push_content(struct notify *notify, uint64_t ino)
 		push(notify, CONTENT, ino, NULL);
 }
 
-/* Where a folder stands, asked of the model before the lock is taken. */
-struct place {
-	uint64_t dir;
-	uint64_t parent;
-	char *name; /* of the directory in its parent; g_free it */
-	uint32_t message_number;
-};
-
-static struct place place_of(struct notify *notify, struct mail_folder *folder)
+static uint64_t dir_ino(struct notify *notify, struct mail_folder *folder)
 {
-	struct mail_folder *parent = mail_folder_parent(notify->mail, folder);
-	struct mail_folder_info info = {0}, parent_info = {0};
-	g_autofree char *path = mail_folder_path(notify->mail, folder);
+	struct mail_folder_info info;
 
 	mail_folder_info(notify->mail, folder, &info);
-	if (parent)
-		mail_folder_info(notify->mail, parent, &parent_info);
-	mail_folder_unref(parent);
-	return (struct place){
-		.dir = node_folder_ino(info.number),
-		.parent = node_folder_ino(parent_info.number),
-		.name = path ? g_path_get_basename(path) : g_strdup(""),
-		.message_number = info.message_number,
-	};
+	return node_folder_ino(info.number);
 }
 
 /* Drops the directory's entry and with it all that the kernel keeps below. */
-static void push_subtree(struct notify *notify, const struct place *place)
+static void push_subtree(struct notify *notify, struct mail_folder *folder, uint64_t dir)
 {
-	if (place->dir != NODE_ROOT_INO)
-		push(notify, ENTRY, place->parent, place->name)->child = place->dir;
-	push_content(notify, place->dir);
+	struct mail_folder *parent = mail_folder_parent(notify->mail, folder);
+
+	if (parent) {
+		g_autofree char *path = mail_folder_path(notify->mail, folder);
+		g_autofree char *name = g_path_get_basename(path);
+
+		push(notify, ENTRY, dir_ino(notify, parent), name)->child = dir;
+	}
+	mail_folder_unref(parent);
+	push_content(notify, dir);
 }
 
-static void push_message(struct notify *notify, const struct mail_event *event, const struct place *place)
+static void push_message(struct notify *notify, const struct mail_event *event)
 {
+	uint64_t dir = dir_ino(notify, event->folder);
 	uint64_t ino = node_message_ino(event->message_number, event->message.uid);
 	char name[NAMES_BYTES_MAX + 1], uid_name[NAMES_BYTES_MAX + 1];
 
+	if (event->type == MAIL_EVENT_MESSAGE_ADDED) {
+		/* No entry: the kernel doesn't remember that a message's name wasn't there (ops.c). */
+		push_content(notify, dir);
+		return;
+	}
 	if (notify->notes.length >= NOTIFY_QUEUE_MAX) {
-		if (set_add(notify->collapsed, place->dir))
-			push_subtree(notify, place);
+		if (set_add(notify->collapsed, dir))
+			push_subtree(notify, event->folder, dir);
 		return;
 	}
 	if (event->type == MAIL_EVENT_MESSAGE_SIZE) {
@@ -144,35 +137,35 @@ static void push_message(struct notify *notify, const struct mail_event *event, 
 	}
 	names_compose(&event->message, notify->names_uid, name);
 	names_compose_uid(event->message.uid, uid_name);
-	if (event->type == MAIL_EVENT_MESSAGE_GONE)
-		push(notify, DELETED, place->dir, name)->child = ino;
-	else
-		push(notify, ENTRY, place->dir, name);
+	push(notify, DELETED, dir, name)->child = ino;
 	if (!notify->names_uid)
-		push(notify, ENTRY, place->dir, uid_name);
-	push_content(notify, place->dir);
+		push(notify, DELETED, dir, uid_name)->child = ino;
+	push_content(notify, dir);
 }
 
-static void push_folder(struct notify *notify, const struct mail_event *event, const struct place *place)
+static void push_folder(struct notify *notify, const struct mail_event *event)
 {
+	uint64_t dir = dir_ino(notify, event->folder);
+	uint64_t parent = event->parent ? dir_ino(notify, event->parent) : NODE_ROOT_INO;
+
 	if (notify->notes.length >= NOTIFY_QUEUE_MAX + NOTIFY_FOLDERS_MAX) {
 		log_warning("notifier: too many changes of folders at once, one is shown late");
 		return;
 	}
 	switch (event->type) {
 	case MAIL_EVENT_FOLDER_ADDED:
-		push(notify, ENTRY, place->parent, event->name ? event->name : place->name);
-		push_content(notify, place->parent);
+		push(notify, ENTRY, parent, event->name);
+		push_content(notify, parent);
 		break;
 	case MAIL_EVENT_FOLDER_GONE:
-		push(notify, DELETED, place->parent, event->name ? event->name : place->name)->child = place->dir;
-		push_content(notify, place->parent);
+		push(notify, DELETED, parent, event->name)->child = dir;
+		push_content(notify, parent);
 		break;
 	case MAIL_EVENT_FOLDER_RESET:
-		push_subtree(notify, place);
+		push_subtree(notify, event->folder, dir);
 		break;
 	default:
-		push_content(notify, place->dir);
+		push_content(notify, dir);
 		break;
 	}
 }
@@ -180,28 +173,19 @@ static void push_folder(struct notify *notify, const struct mail_event *event, c
 static void listen(void *data, const struct mail_event *event)
 {
 	struct notify *notify = data;
-	struct place place = place_of(notify, event->folder);
 
-	if (event->parent) {
-		/* Of a folder that is gone the model may not know the parent any more. */
-		struct mail_folder_info info;
-
-		mail_folder_info(notify->mail, event->parent, &info);
-		place.parent = node_folder_ino(info.number);
-	}
 	pthread_mutex_lock(&notify->lock);
 	switch (event->type) {
 	case MAIL_EVENT_MESSAGE_ADDED:
 	case MAIL_EVENT_MESSAGE_GONE:
 	case MAIL_EVENT_MESSAGE_SIZE:
-		push_message(notify, event, &place);
+		push_message(notify, event);
 		break;
 	default:
-		push_folder(notify, event, &place);
+		push_folder(notify, event);
 		break;
 	}
 	pthread_mutex_unlock(&notify->lock);
-	g_free(place.name);
 }
 
 static void send_note(struct notify *notify, const struct note *note)
@@ -220,9 +204,6 @@ static void send_note(struct notify *notify, const struct note *note)
 		break;
 	case DELETED:
 		sink->deleted(notify->ctx, note->ino, note->child, note->name);
-		break;
-	case BARRIER:
-		note->fn(note->data);
 		break;
 	}
 }
@@ -246,7 +227,7 @@ static void *run(void *data)
 			g_hash_table_remove(notify->content, &note->ino);
 		else if (note->kind == ENTRY)
 			g_hash_table_remove(notify->collapsed, &note->child);
-		if (!notify->stopping || note->kind == BARRIER) {
+		if (!notify->stopping) {
 			notify->busy = true;
 			pthread_mutex_unlock(&notify->lock);
 			send_note(notify, note);
@@ -284,31 +265,11 @@ void notify_stop(struct notify *notify)
 	pthread_join(notify->thread, NULL);
 }
 
-static bool is_idle(const struct notify *notify)
-{
-	return !notify->busy && !notify->notes.length;
-}
-
 bool notify_is_idle(struct notify *notify)
 {
 	pthread_mutex_lock(&notify->lock);
-	bool idle = is_idle(notify);
+	bool idle = !notify->busy && !notify->notes.length;
 
 	pthread_mutex_unlock(&notify->lock);
 	return idle;
-}
-
-bool notify_barrier(struct notify *notify, notify_barrier_fn fn, void *data)
-{
-	pthread_mutex_lock(&notify->lock);
-	bool queued = notify->started && !notify->stopping && !is_idle(notify);
-
-	if (queued) {
-		struct note *note = push(notify, BARRIER, 0, NULL);
-
-		note->fn = fn;
-		note->data = data;
-	}
-	pthread_mutex_unlock(&notify->lock);
-	return queued;
 }

@@ -5,7 +5,8 @@
  * No other thread may send them: the kernel takes a directory's lock for an entry, and waits for pages being read for
  * an inode; the thread that must answer the lookup or the read that holds these would wait for itself for ever.
  *
- * The queue is bounded: a folder with too many changes at once is invalidated as a whole.
+ * The queue is bounded: a folder with too many changes at once is invalidated as a whole. That costs a program that
+ * stands in it its getcwd() until somebody looks the folder up again, so it is the exception.
  */
 #pragma once
 
@@ -14,8 +15,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define NOTIFY_QUEUE_MAX 8192u        /* changes of messages; beyond, whole folders */
-#define NOTIFY_FOLDERS_MAX 200000u    /* and changes of folders: twice LIMIT_FOLDERS */
+#define NOTIFY_QUEUE_MAX 32768u    /* changes of messages, about 200 bytes each; beyond, whole folders */
+#define NOTIFY_FOLDERS_MAX 200000u /* and changes of folders: twice LIMIT_FOLDERS */
 
 /* How an invalidation reaches the kernel. Called from the notifier's thread only; failures mean "not kept". */
 struct notify_sink {
@@ -31,14 +32,9 @@ struct notify;
 struct notify *notify_new(struct mail *mail, bool names_uid, const struct notify_sink *sink, void *ctx);
 /* Starts the thread and listens to the model. */
 bool notify_start(struct notify *notify);
-/* Drops what is queued, runs waiting barriers, ends the thread. While it runs, requests must be answered still. */
+/* Drops what is queued, ends the thread. While it runs, requests must be answered still. */
 void notify_stop(struct notify *notify);
 void notify_free(struct notify *notify);
 
-/*
- * Runs fn(data) on the notifier's thread when all changes until now have reached the kernel. False: they have already,
- * fn isn't called.
- */
-typedef void (*notify_barrier_fn)(void *data);
-bool notify_barrier(struct notify *notify, notify_barrier_fn fn, void *data);
+/* All changes until now have reached the kernel. */
 bool notify_is_idle(struct notify *notify);

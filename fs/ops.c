@@ -35,12 +35,18 @@ static void entry_folder(struct ops *ops, struct mail_folder *folder, struct ops
 	entry_out->attr_timeout = info.loaded ? OPS_CACHE_SECONDS : 0;
 }
 
+double ops_message_timeout(const struct ops *ops, const struct mail_message *message)
+{
+	return message->size_exact || ops->sizes_trusted ? OPS_CACHE_SECONDS : 0;
+}
+
 static void entry_message(
 	struct ops *ops, uint32_t message_number, const struct mail_message *message, struct ops_entry *entry_out)
 {
 	entry_out->nodeid = node_message_ino(message_number, message->uid);
 	attr_message(&ops->attr, entry_out->nodeid, message, &entry_out->stat);
-	entry_out->entry_timeout = entry_out->attr_timeout = OPS_CACHE_SECONDS;
+	entry_out->entry_timeout = OPS_CACHE_SECONDS;
+	entry_out->attr_timeout = ops_message_timeout(ops, message);
 }
 
 static int lookup_control(struct ops *ops, const char *name, uid_t caller, struct ops_entry *entry_out)
@@ -54,41 +60,59 @@ static int lookup_control(struct ops *ops, const char *name, uid_t caller, struc
 	return 0;
 }
 
-static int lookup_message(struct ops *ops, struct mail_folder *folder, const char *name, uint32_t uid,
-	struct mail_waiter *waiter, struct ops_entry *entry_out)
+static int lookup_message(
+	struct ops *ops, const struct node *dir, const char *name, struct mail_waiter *waiter, struct ops_entry *entry_out)
 {
+	struct node node = {.kind = NODE_MESSAGE, .folder = dir->folder};
 	struct mail_folder_info info;
 	struct mail_message message;
-	int code = mail_folder_ready(ops->mail, folder, waiter, NULL);
+	int code;
 
+	mail_folder_info(ops->mail, dir->folder, &info);
+	if (dir->ino == NODE_ROOT_INO || info.attributes & MAIL_FOLDER_NOSELECT || !names_parse(name, &node.uid))
+		return 0;
+	code = mail_folder_ready(ops->mail, dir->folder, waiter, NULL);
 	if (code != 0)
 		return ops_result(code);
-	mail_folder_info(ops->mail, folder, &info);
-	if (!mail_message_find(ops->mail, folder, uid, &message) || !names_match(name, &message, ops->names_uid))
+	/* New mail comes all the time: that there is none of this name isn't worth remembering. */
+	entry_out->entry_timeout = 0;
+	mail_folder_info(ops->mail, dir->folder, &info);
+	node.ino = node_message_ino(info.message_number, node.uid);
+	if (!mail_message_find(ops->mail, dir->folder, node.uid, &message) ||
+		!names_match(name, &message, ops->names_uid))
 		return 0;
+	if (!node_is_current(ops->mail, &node))
+		return -ESTALE;
 	entry_message(ops, info.message_number, &message, entry_out);
 	return 0;
 }
 
-static int lookup_in_folder(struct ops *ops, struct mail_folder *folder, const char *name, struct mail_waiter *waiter,
-	struct ops_entry *entry_out)
+static int lookup_in_folder(
+	struct ops *ops, const struct node *dir, const char *name, struct mail_waiter *waiter, struct ops_entry *entry_out)
 {
-	uint32_t uid;
-	int code = mail_tree_ready(ops->mail, waiter, NULL);
+	struct mail_folder *child = mail_folder_child(ops->mail, dir->folder, name);
+	int code = 0;
 
+	/*
+	 * Desktops and shells look for dot files wherever they pass: that must not wake the network. Nothing is remembered
+	 * of it, as the tree may not be known yet.
+	 */
+	if (!child && name[0] == '.')
+		return 0;
+	if (!child)
+		code = mail_tree_ready(ops->mail, waiter, NULL);
 	if (code != 0)
 		return ops_result(code);
-	/* "No such name" holds until an event says otherwise, as long as the listing is known. */
-	entry_out->entry_timeout = OPS_CACHE_SECONDS;
-
-	struct mail_folder *child = mail_folder_child(ops->mail, folder, name);
-
+	if (!child)
+		child = mail_folder_child(ops->mail, dir->folder, name);
 	if (child) {
 		entry_folder(ops, child, entry_out);
 		mail_folder_unref(child);
 		return 0;
 	}
-	return names_parse(name, &uid) ? lookup_message(ops, folder, name, uid, waiter, entry_out) : 0;
+	/* "No such folder" holds until an event says otherwise. */
+	entry_out->entry_timeout = OPS_CACHE_SECONDS;
+	return lookup_message(ops, dir, name, waiter, entry_out);
 }
 
 int ops_lookup(struct ops *ops, uint64_t parent, const char *name, uid_t caller, struct mail_waiter *waiter,
@@ -110,18 +134,19 @@ int ops_lookup(struct ops *ops, uint64_t parent, const char *name, uid_t caller,
 		return lookup_control(ops, name, caller, entry_out);
 	if (!node_resolve(ops->mail, parent, &node))
 		return -ESTALE;
-	result = node.kind == NODE_FOLDER ? lookup_in_folder(ops, node.folder, name, waiter, entry_out) : -ENOTDIR;
+	result = node.kind == NODE_FOLDER ? lookup_in_folder(ops, &node, name, waiter, entry_out) : -ENOTDIR;
 	node_fini(&node);
 	return result;
 }
 
-static int getattr_message(struct ops *ops, const struct node *node, struct stat *stat_out)
+static int getattr_message(struct ops *ops, const struct node *node, struct stat *stat_out, double *timeout_out)
 {
 	struct mail_message message;
 
-	if (!mail_message_find(ops->mail, node->folder, node->uid, &message))
+	if (!node_message(ops->mail, node, &message))
 		return -ENOENT;
 	attr_message(&ops->attr, node->ino, &message, stat_out);
+	*timeout_out = ops_message_timeout(ops, &message);
 	return 0;
 }
 
@@ -142,7 +167,7 @@ int ops_getattr(struct ops *ops, uint64_t ino, struct stat *stat_out, double *ti
 		*timeout_out = entry.attr_timeout;
 		break;
 	case NODE_MESSAGE:
-		result = getattr_message(ops, &node, stat_out);
+		result = getattr_message(ops, &node, stat_out, timeout_out);
 		break;
 	case NODE_CONTROL_DIR:
 		control_dir_stat(ops->control, &ops->attr, stat_out);
@@ -163,24 +188,16 @@ void ops_forget(struct ops *ops, uint64_t ino, uint64_t lookups)
 
 /* ---- content ---- */
 
-static int open_message(struct ops *ops, const struct node *node, struct mail_waiter *waiter, uint64_t *size_out,
-	bool *learned_out)
+static int open_message(struct ops *ops, const struct node *node, struct mail_waiter *waiter, uint64_t *size_out)
 {
-	struct mail_message message;
+	int code = mail_message_size(ops->mail, node->folder, node->uid, size_out, waiter, NULL);
 
-	if (!mail_message_find(ops->mail, node->folder, node->uid, &message))
-		return -ENOENT;
-	/* The first try says so even if a later one, after the wait, finds it exact. */
-	*learned_out |= !message.size_exact;
-	if (message.size_exact) {
-		*size_out = message.size_bytes;
-		return 0;
-	}
-	return ops_result(mail_message_size(ops->mail, node->folder, node->uid, size_out, waiter, NULL));
+	if (code == 0 && !node_is_current(ops->mail, node))
+		return -ESTALE;
+	return ops_result(code);
 }
 
-int ops_open(struct ops *ops, uint64_t ino, uid_t caller, struct mail_waiter *waiter, uint64_t *size_out,
-	bool *learned_out)
+int ops_open(struct ops *ops, uint64_t ino, uid_t caller, struct mail_waiter *waiter, uint64_t *size_out)
 {
 	struct node node;
 	int result = -EISDIR;
@@ -189,7 +206,7 @@ int ops_open(struct ops *ops, uint64_t ino, uid_t caller, struct mail_waiter *wa
 	if (!node_resolve(ops->mail, ino, &node))
 		return -ESTALE;
 	if (node.kind == NODE_MESSAGE)
-		result = open_message(ops, &node, waiter, size_out, learned_out);
+		result = open_message(ops, &node, waiter, size_out);
 	else if (node.kind == NODE_CONTROL_FILE)
 		result = ops_may_control(ops, caller) ? 0 : -EACCES;
 	node_fini(&node);
@@ -223,34 +240,34 @@ static int read_control(struct ops *ops, uint64_t ino, uint64_t offset, size_t l
 	return 0;
 }
 
-static int read_message(struct ops *ops, const struct node *node, uint64_t offset, size_t length, uint64_t told_size,
-	struct mail_waiter *waiter, struct ops_data *data_out)
+static int read_message(struct ops *ops, const struct node *node, uint64_t offset, size_t length,
+	uint64_t *told_size, struct mail_waiter *waiter, struct ops_data *data_out)
 {
-	if (told_size == UINT64_MAX) {
+	if (*told_size == UINT64_MAX) {
 		struct mail_message message;
 
-		if (!mail_message_find(ops->mail, node->folder, node->uid, &message))
+		if (!node_message(ops->mail, node, &message))
 			return -ENOENT;
-		told_size = message.size_bytes;
+		*told_size = message.size_bytes;
 	}
-	if (offset >= told_size)
+	if (offset >= *told_size)
 		return 0;
 
-	size_t wanted = (size_t)MIN(length, told_size - offset);
+	size_t wanted = (size_t)MIN(length, *told_size - offset);
 	int code = mail_read(
-		ops->mail, node->folder, node->uid, offset, wanted, told_size, &data_out->slice, waiter, NULL);
+		ops->mail, node->folder, node->uid, offset, wanted, *told_size, &data_out->slice, waiter, NULL);
 
 	if (code != 0)
 		return ops_result(code);
 	/* The reader would take a short answer for the end of the file. */
-	if (data_out->slice.length < wanted) {
+	if (data_out->slice.length != wanted || !node_is_current(ops->mail, node)) {
 		ops_data_fini(data_out);
 		return -EIO;
 	}
 	return 0;
 }
 
-int ops_read(struct ops *ops, uint64_t ino, uint64_t offset, size_t length, uint64_t told_size,
+int ops_read(struct ops *ops, uint64_t ino, uint64_t offset, size_t length, uint64_t *told_size,
 	struct mail_waiter *waiter, struct ops_data *data_out)
 {
 	struct node node;

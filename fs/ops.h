@@ -27,6 +27,7 @@ struct ops {
 	struct control *control; /* borrowed */
 	struct attr_config attr;
 	bool names_uid;
+	bool sizes_trusted;      /* what the server says of a size is told as the truth; open isn't asked */
 	uid_t mounter;           /* may read the control files, as may attr.uid and root */
 };
 
@@ -38,8 +39,11 @@ bool ops_may_control(const struct ops *ops, uid_t caller);
 struct ops_entry {
 	uint64_t nodeid; /* 0: there is no such name */
 	struct stat stat;
-	double entry_timeout, attr_timeout;
+	double entry_timeout, attr_timeout; /* seconds */
 };
+
+/* How long the kernel may keep a message's attributes. */
+double ops_message_timeout(const struct ops *ops, const struct mail_message *message);
 
 int ops_lookup(struct ops *ops, uint64_t parent, const char *name, uid_t caller, struct mail_waiter *waiter,
 	struct ops_entry *entry_out);
@@ -48,11 +52,11 @@ int ops_getattr(struct ops *ops, uint64_t ino, struct stat *stat_out, double *ti
 void ops_forget(struct ops *ops, uint64_t ino, uint64_t lookups);
 
 /*
- * Size of what reading will give. `learned_out`: the kernel may still show another one. Where sizes are trusted it isn't
+ * Size of what reading will give; UINT64_MAX for a control file. Until it is known to be exact the kernel keeps no
+ * attributes of a message, so whoever stats the file after this sees the same size. Where sizes are trusted it isn't
  * called.
  */
-int ops_open(struct ops *ops, uint64_t ino, uid_t caller, struct mail_waiter *waiter, uint64_t *size_out,
-	bool *learned_out);
+int ops_open(struct ops *ops, uint64_t ino, uid_t caller, struct mail_waiter *waiter, uint64_t *size_out);
 
 /* What a read gives: memory or a piece of a file. */
 struct ops_data {
@@ -60,11 +64,15 @@ struct ops_data {
 	GBytes *bytes; /* owner of slice.memory of a control file, else NULL */
 };
 void ops_data_fini(struct ops_data *data);
-/* `told_size`: what open said; UINT64_MAX where it wasn't asked. */
-int ops_read(struct ops *ops, uint64_t ino, uint64_t offset, size_t length, uint64_t told_size,
+/*
+ * `told_size`: what open said. UINT64_MAX where it wasn't asked: becomes what stat says, and stays that for the calls
+ * after a wait, which may have shown it to be wrong.
+ */
+int ops_read(struct ops *ops, uint64_t ino, uint64_t offset, size_t length, uint64_t *told_size,
 	struct mail_waiter *waiter, struct ops_data *data_out);
 
-int ops_opendir(struct ops *ops, uint64_t ino, uid_t caller, struct mail_waiter *waiter);
+/* Checks for what is new. `handle_out`: for ops_readdir(). */
+int ops_opendir(struct ops *ops, uint64_t ino, uid_t caller, struct mail_waiter *waiter, uint64_t *handle_out);
 struct ops_dirent {
 	const char *name;
 	struct stat stat;         /* without `entry` only st_ino and the type in st_mode */
@@ -73,8 +81,12 @@ struct ops_dirent {
 };
 /* False: no room; it will be asked for again. */
 typedef bool (*ops_dirent_fn)(void *ctx, const struct ops_dirent *dirent);
-/* Entries behind `offset`. `expected`: about how many the caller has room for. */
-int ops_readdir(struct ops *ops, uint64_t ino, off_t offset, size_t expected, ops_dirent_fn fn, void *ctx);
+/*
+ * Entries behind `offset`. `expected`: about how many the caller has room for. -ESTALE: the listing isn't known any more
+ * or the messages are others than at opendir; what was listed is no part of the listing of now.
+ */
+int ops_readdir(struct ops *ops, uint64_t ino, uint64_t handle, off_t offset, size_t expected, ops_dirent_fn fn,
+	void *ctx);
 
 void ops_statfs(struct ops *ops, struct statvfs *statvfs_out);
 

@@ -20,11 +20,12 @@
 #define OFFSET_MESSAGES (2ll << 32)
 #define BATCH 64u /* messages asked of the model at once */
 
-int ops_opendir(struct ops *ops, uint64_t ino, uid_t caller, struct mail_waiter *waiter)
+int ops_opendir(struct ops *ops, uint64_t ino, uid_t caller, struct mail_waiter *waiter, uint64_t *handle_out)
 {
 	struct node node;
 	int code;
 
+	*handle_out = 0;
 	if (ino == CONTROL_DIR_INO)
 		return ops_may_control(ops, caller) ? 0 : -EACCES;
 	if (!node_resolve(ops->mail, ino, &node))
@@ -40,6 +41,12 @@ int ops_opendir(struct ops *ops, uint64_t ino, uid_t caller, struct mail_waiter 
 		mail_folder_info(ops->mail, node.folder, &info);
 		if (ino != NODE_ROOT_INO && !(info.attributes & MAIL_FOLDER_NOSELECT))
 			code = mail_folder_fresh(ops->mail, node.folder, false, waiter, NULL);
+	}
+	if (code == 0) {
+		struct mail_folder_info info;
+
+		mail_folder_info(ops->mail, node.folder, &info);
+		*handle_out = info.message_number;
 	}
 	node_fini(&node);
 	return ops_result(code);
@@ -124,7 +131,7 @@ static void emit_messages(struct ops *ops, struct mail_folder *folder, uint32_t 
 			struct ops_entry entry = {
 				.nodeid = node_message_ino(message_number, messages[i].uid),
 				.entry_timeout = OPS_CACHE_SECONDS,
-				.attr_timeout = OPS_CACHE_SECONDS,
+				.attr_timeout = ops_message_timeout(ops, &messages[i]),
 			};
 
 			attr_message(&ops->attr, entry.nodeid, &messages[i], &entry.stat);
@@ -141,10 +148,38 @@ static void emit_messages(struct ops *ops, struct mail_folder *folder, uint32_t 
 	} while (count == wanted);
 }
 
-int ops_readdir(struct ops *ops, uint64_t ino, off_t offset, size_t expected, ops_dirent_fn fn, void *ctx)
+/* Whether the messages of this folder are those that its reader began to list. */
+static bool is_listed(struct ops *ops, const struct node *node, uint64_t handle)
+{
+	struct mail_folder_info info;
+
+	mail_folder_info(ops->mail, node->folder, &info);
+	return info.loaded && info.message_number == handle;
+}
+
+static int readdir_folder(struct ops *ops, const struct node *node, uint64_t handle, off_t offset, size_t expected,
+	ops_dirent_fn fn, void *ctx)
+{
+	bool is_root = node->ino == NODE_ROOT_INO;
+
+	if (!is_root && !is_listed(ops, node, handle))
+		return -ESTALE;
+	if (offset < OFFSET_DOTDOT && !emit_dots(node->ino, parent_ino(ops, node->folder), offset, fn, ctx))
+		return 0;
+	if (offset < OFFSET_MESSAGES && !emit_folders(ops, node->folder, offset, fn, ctx))
+		return 0;
+	if (is_root)
+		return 0;
+	emit_messages(ops, node->folder, (uint32_t)handle,
+		offset > OFFSET_MESSAGES ? (uint32_t)(offset - OFFSET_MESSAGES) : 0, expected, fn, ctx);
+	return is_listed(ops, node, handle) ? 0 : -ESTALE;
+}
+
+int ops_readdir(struct ops *ops, uint64_t ino, uint64_t handle, off_t offset, size_t expected, ops_dirent_fn fn,
+	void *ctx)
 {
 	struct node node;
-	struct mail_folder_info info;
+	int result;
 
 	if (offset < 0)
 		return -EINVAL;
@@ -152,15 +187,7 @@ int ops_readdir(struct ops *ops, uint64_t ino, off_t offset, size_t expected, op
 		return readdir_control(offset, fn, ctx);
 	if (!node_resolve(ops->mail, ino, &node))
 		return -ENOENT;
-	if (node.kind != NODE_FOLDER) {
-		node_fini(&node);
-		return -ENOTDIR;
-	}
-	mail_folder_info(ops->mail, node.folder, &info);
-	if ((offset >= OFFSET_DOTDOT || emit_dots(ino, parent_ino(ops, node.folder), offset, fn, ctx)) &&
-		(offset >= OFFSET_MESSAGES || emit_folders(ops, node.folder, offset, fn, ctx)) && info.loaded)
-		emit_messages(ops, node.folder, info.message_number,
-			offset > OFFSET_MESSAGES ? (uint32_t)(offset - OFFSET_MESSAGES) : 0, expected, fn, ctx);
+	result = node.kind == NODE_FOLDER ? readdir_folder(ops, &node, handle, offset, expected, fn, ctx) : -ENOTDIR;
 	node_fini(&node);
-	return 0;
+	return result;
 }

@@ -128,10 +128,13 @@ struct imap_request {
 	uint64_t qresync_modseq; /* with examine and QRESYNC: `EXAMINE box (QRESYNC (uidvalidity modseq))`; VANISHED and
 				    FETCH of it come to `response` */
 	enum imap_class class;
-	const char *command; /* without tag and CRLF; NULL = just the EXAMINE */
+	bool fresh; /* on a connection that is opened after this was submitted: a second opinion */
+	/* Without tag and CRLF; NULL = just the EXAMINE. ERR_FAILED if too long or not on the list of what reads. */
+	const char *command;
 	const struct imap_request_ops *ops;
 	void *ctx;
-	void *internal; /* the client's */
+	uint32_t session; /* out, set before `done`: which session answered (1, 2, … in this client), 0 = none */
+	void *internal;	  /* the client's */
 };
 
 /* Copies the config. `auth` and `loop` are borrowed and outlive the client. No I/O yet. */
@@ -143,7 +146,10 @@ void imap_client_free(struct imap_client *client);
 void imap_client_submit(struct imap_client *client, struct imap_request *request);
 /* `done` won't be called. What is already on the wire is read and dropped. NULL-safe for finished requests. */
 void imap_client_cancel(struct imap_client *client, struct imap_request *request);
-/* Forget backoffs and refusals of sign-in: a person did something about it (login, SIGHUP). */
+/*
+ * Forget own backoffs, remembered errors and learned limits: a person did something about it (login,
+ * SIGHUP). A pause that the server asked for lasts on.
+ */
 void imap_client_retry_now(struct imap_client *client);
 
 struct imap_client_state {
@@ -153,6 +159,7 @@ struct imap_client_state {
 	uint32_t capabilities; /* of the last session; 0 before the first */
 	uint64_t backoff_ms;   /* the server's pause that still lasts */
 	uint64_t bytes_in, bytes_out, round_trips, commands, reconnects, throttled;
+	uint64_t sessions; /* signed in since the beginning */
 	struct error last_error; /* code 0 = none since the last success */
 };
 void imap_client_state(const struct imap_client *client, struct imap_client_state *state_out);

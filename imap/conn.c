@@ -41,7 +41,8 @@ struct conn {
 	bool compress; /* the stream changes when the parser has stopped */
 	bool bye;
 	bool failed;
-	struct error write_error; /* what ends the connection when the stack is unwound */
+	struct error write_error;   /* told when the stack is unwound and what the server said last is read */
+	struct error grammar_error; /* found inside a callback of the parser */
 	char bye_text[CONN_BYE_MAX];
 	char buffer[CONN_READ_BYTES];
 };
@@ -91,10 +92,10 @@ static void again_run(void *data)
 	struct conn *conn = data;
 
 	conn->again = NULL;
-	if (conn->write_error.code)
+	/* the server may have said why it hung up */
+	conn_read(conn);
+	if (conn->write_error.code && !conn->again)
 		conn_fail(conn, &conn->write_error);
-	else
-		conn_read(conn);
 }
 
 static void again_arm(struct conn *conn, uint64_t delay_ms)
@@ -140,8 +141,8 @@ static void conn_read(struct conn *conn)
 		if (conn->bucket && conn->bucket->bytes_per_second)
 			conn->bucket->tokens -= (uint64_t)n;
 		code = imap_parser_feed(conn->parser, conn->buffer, (size_t)n, &err);
-		if (code == 0 && conn->write_error.code) {
-			err = conn->write_error;
+		if (code == 0 && conn->grammar_error.code) {
+			err = conn->grammar_error;
 			code = err.code;
 		}
 		if (code == 0 && conn->bye)
@@ -150,7 +151,7 @@ static void conn_read(struct conn *conn)
 			conn_fail(conn, &err);
 			return;
 		}
-		if (conn->compress) {
+		if (conn->compress && !conn->failed) {
 			size_t rest = imap_parser_rest(conn->parser);
 
 			compress_begin(conn, conn->buffer + (size_t)n - rest, rest);
@@ -271,17 +272,16 @@ void conn_flush(struct conn *conn)
 
 static void command_log(const struct conn_command *command, const char *text, size_t length)
 {
+	/* how many words of a line are no secret */
+	unsigned words = g_ascii_strncasecmp(text, "AUTHENTICATE ", 13) == 0 ? 2
+			 : g_ascii_strncasecmp(text, "LOGIN ", 6) == 0	     ? 1
+									     : UINT_MAX;
 	size_t line = 0;
-	bool secret = g_ascii_strncasecmp(text, "AUTHENTICATE ", 13) == 0 || g_ascii_strncasecmp(text, "LOGIN ", 6) == 0;
 
-	if (!log_enabled(LOG_LEVEL_DEBUG))
-		return;
-	if (secret)
-		line = (size_t)(strchr(text, ' ') - text);
-	else
-		while (line < length && text[line] != '\r')
-			line++;
-	log_debug("imap: C: %s %.*s%s", command->tag, (int)MIN(line, 1000), text, secret ? " …" : "");
+	while (line < length && text[line] != '\r' && (text[line] != ' ' || --words > 0))
+		line++;
+	log_debug("imap: C: %s %.*s%s", command->tag, (int)MIN(line, 1000), text,
+		line < length && words == 0 ? " [secret]" : "");
 }
 
 int conn_command_send(struct conn *conn, struct conn_command *command, const struct conn_command_ops *ops, void *ctx,
@@ -296,7 +296,8 @@ int conn_command_send(struct conn *conn, struct conn_command *command, const str
 	command->ops = ops;
 	command->ctx = ctx;
 	tag_length = g_snprintf(command->tag, sizeof(command->tag), "m%u", ++conn->last_tag);
-	command_log(command, text, length);
+	if (log_enabled(LOG_LEVEL_DEBUG))
+		command_log(command, text, length);
 	copy = g_malloc((size_t)tag_length + 1 + length + 1);
 	memcpy(copy, command->tag, (size_t)tag_length);
 	copy[tag_length] = ' ';
@@ -327,7 +328,7 @@ void conn_compress(struct conn *conn)
 
 void conn_logout(struct conn *conn)
 {
-	if (conn->failed || !conn->connected || conn->output.length || conn->write_error.code)
+	if (conn->failed || !conn->connected || conn->bye || conn->output.length || conn->write_error.code)
 		return;
 	output_append(conn, "m0 LOGOUT\r\n", 11);
 	conn_flush(conn);
@@ -351,7 +352,7 @@ static void tagged(struct conn *conn, const struct imap_response *response)
 		}
 		return;
 	}
-	error_set(&conn->write_error, ERR_PROTOCOL, "the server answers a command that isn't under way (tag %.40s)",
+	error_set(&conn->grammar_error, ERR_PROTOCOL, "the server answers a command that isn't under way (tag %.40s)",
 		response->tag);
 	imap_parser_stop(conn->parser);
 }
@@ -372,7 +373,7 @@ static void continuation(struct conn *conn, const struct imap_response *response
 			return;
 		}
 	}
-	log_debug("imap: the server says \"+\" and nothing waits for it");
+	conn->ops->response(conn->ctx, response);
 }
 
 static void response_log(const struct imap_response *response)
@@ -404,6 +405,8 @@ static void on_response(void *ctx, const struct imap_response *response)
 {
 	struct conn *conn = ctx;
 
+	if (conn->failed)
+		return;
 	response_log(response);
 	if (response->type == IMAP_TAGGED) {
 		tagged(conn, response);
@@ -412,7 +415,7 @@ static void on_response(void *ctx, const struct imap_response *response)
 	} else {
 		if (response->type == IMAP_UNTAGGED && response->status == IMAP_BYE) {
 			conn->bye = true;
-			g_strlcpy(conn->bye_text, response->text, sizeof(conn->bye_text));
+			g_strlcpy(conn->bye_text, *response->text ? response->text : "BYE", sizeof(conn->bye_text));
 			imap_parser_stop(conn->parser);
 		}
 		conn->ops->response(conn->ctx, response);
@@ -423,21 +426,22 @@ static bool on_body_begin(void *ctx, const struct imap_literal *literal)
 {
 	struct conn *conn = ctx;
 
-	return conn->ops->body_begin && conn->ops->body_begin(conn->ctx, literal);
+	return !conn->failed && conn->ops->body_begin && conn->ops->body_begin(conn->ctx, literal);
 }
 
 static int on_body_data(void *ctx, const char *bytes, size_t length)
 {
 	struct conn *conn = ctx;
 
-	return conn->ops->body_data(conn->ctx, bytes, length);
+	return conn->failed ? ERR_INTERRUPTED : conn->ops->body_data(conn->ctx, bytes, length);
 }
 
 static void on_body_end(void *ctx)
 {
 	struct conn *conn = ctx;
 
-	conn->ops->body_end(conn->ctx);
+	if (!conn->failed)
+		conn->ops->body_end(conn->ctx);
 }
 
 static const struct imap_parser_ops parser_ops = {
@@ -493,6 +497,17 @@ struct conn *conn_new(struct loop *loop, const struct stream_factory *factory, c
 	}
 	conn->parser = imap_parser_new(&parser_ops, conn);
 	return conn;
+}
+
+void conn_abandon(struct conn *conn)
+{
+	conn->failed = true;
+	loop_timer_cancel(conn->again);
+	conn->again = NULL;
+	for (GList *link = conn->commands.head; link; link = link->next)
+		command_forget(link->data);
+	g_queue_clear(&conn->commands);
+	imap_parser_stop(conn->parser);
 }
 
 void conn_free(struct conn *conn)

@@ -19,7 +19,7 @@
 #include <stdint.h>
 
 #define CONN_READ_BYTES (256u * 1024u)	       /* read at once */
-#define CONN_TURN_BYTES (4u * 1024u * 1024u)   /* read before the loop's other business has its turn */
+#define CONN_TURN_BYTES (1024u * 1024u)	       /* read before the loop's other business has its turn */
 #define CONN_COMMANDS_MAX 256u		       /* in flight */
 #define CONN_TAG_MAX 16u
 #define CONN_BYE_MAX 512u /* of the text of a BYE is kept */
@@ -48,7 +48,7 @@ struct conn_command {
 
 struct conn_ops {
 	void (*connected)(void *ctx);
-	/* All responses but tagged ones and "+". */
+	/* All responses but tagged ones; of "+" those that no command waits for. */
 	void (*response)(void *ctx, const struct imap_response *response);
 	bool (*body_begin)(void *ctx, const struct imap_literal *literal);
 	int (*body_data)(void *ctx, const char *bytes, size_t length);
@@ -72,6 +72,8 @@ struct conn_counters {
 struct conn *conn_new(struct loop *loop, const struct stream_factory *factory, const struct stream_target *target,
 	struct conn_bucket *bucket, struct conn_counters *counters, const struct conn_ops *ops, void *ctx,
 	struct error *err);
+/* From anywhere, callbacks too: no callback comes any more. Commands in flight are forgotten. To be freed later. */
+void conn_abandon(struct conn *conn);
 /* Drops it as it is; never blocks. NULL is fine. */
 void conn_free(struct conn *conn);
 /* Another owner takes over. */

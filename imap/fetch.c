@@ -13,24 +13,25 @@ static bool same(const char *text, size_t length, const char *name)
 
 /*
  * BODY[] and BODY[HEADER…], whole or from octet 0 on ("<0>", RFC 3501 7.4.2). Any other origin or
- * section is another item: it must never pass for the message.
+ * section is another item: it must never pass for the message. Spaces may stand in the brackets.
  */
 static enum fetch_item body_item(const char *name, size_t length)
 {
-	static const char fields[] = "BODY[HEADER.FIELDS";
-	size_t at = sizeof(fields) - 1;
+	const char *at = memchr(name, '[', length), *end = name + length, *word;
 
-	if (length > 3 && same(name + length - 3, 3, "<0>"))
-		length -= 3;
-	if (same(name, length, "BODY[]"))
-		return ITEM_BODY;
-	if (same(name, length, "BODY[HEADER]"))
-		return ITEM_HEADER;
+	if (length > 3 && same(end - 3, 3, "<0>"))
+		end -= 3;
+	if (*--end != ']')
+		return ITEM_IGNORED;
+	word = at = values_skip_spaces(at + 1, end);
+	while (at < end && *at != ' ' && *at != '(')
+		at++;
+	if (at == word)
+		return at == end ? ITEM_BODY : ITEM_IGNORED;
+	if (same(word, (size_t)(at - word), "HEADER"))
+		return values_skip_spaces(at, end) == end ? ITEM_HEADER : ITEM_IGNORED;
 	/* Not HEADER.FIELDS.NOT; the list of names is what we asked for. */
-	if (length > at + 1 && same(name, at, fields) && (name[at] == ' ' || name[at] == '(') &&
-		name[length - 1] == ']')
-		return ITEM_HEADER;
-	return ITEM_IGNORED;
+	return same(word, (size_t)(at - word), "HEADER.FIELDS") ? ITEM_HEADER : ITEM_IGNORED;
 }
 
 static enum fetch_item item_of(const char *name, size_t length)
@@ -50,7 +51,7 @@ static enum fetch_item item_of(const char *name, size_t length)
 		{"BODYSTRUCTURE", ITEM_BODYSTRUCTURE},
 	};
 
-	if (length > 5 && same(name, 5, "BODY["))
+	if ((length > 5 && same(name, 5, "BODY[")) || (length > 10 && same(name, 10, "BODY.PEEK[")))
 		return body_item(name, length);
 	for (size_t i = 0; i < G_N_ELEMENTS(items); i++)
 		if (same(name, length, items[i].name))
@@ -63,7 +64,7 @@ static const char *name_end(const char *at, const char *end)
 {
 	bool quoted = false;
 
-	while (at < end && !strchr(" ()[\"", *at))
+	while (at < end && *at != ' ' && *at != '(' && *at != ')' && *at != '[' && *at != '"')
 		at++;
 	if (at == end || *at != '[')
 		return at;

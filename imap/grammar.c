@@ -9,6 +9,8 @@
 
 #define KEEP_LINE_BYTES (64u * 1024u) /* buffers of a rare long response are given back after it */
 #define KEEP_VALUES 4096u
+#define NUMBER_BYTES_MAX 64              /* with more digits it is no number of a message */
+#define SEARCH_PIECE_BYTES (64u * 1024u) /* of a SEARCH's line so much is collected before its numbers are read */
 
 struct imap_parser *imap_parser_new(const struct imap_parser_ops *ops, void *ctx)
 {
@@ -58,6 +60,7 @@ static void response_reset(struct imap_parser *p)
 	memset(&p->response, 0, sizeof(p->response));
 	p->response.text = "";
 	arena_reset(&p->arena);
+	p->arena.limit_bytes = IMAP_RESPONSE_MEMORY_MAX;
 	if (p->stack_size > KEEP_VALUES) {
 		g_clear_pointer(&p->stack, g_free);
 		p->stack_size = 0;
@@ -177,12 +180,57 @@ static void line_parse(struct imap_parser *p, const char *at, size_t length)
 	}
 }
 
+static bool line_is(const char *at, size_t length, const char *start)
+{
+	return length >= strlen(start) && g_ascii_strncasecmp(at, start, strlen(start)) == 0;
+}
+
+/* How long the line may become that is p->line so far and goes on at `at`. */
+static size_t line_max(const struct imap_parser *p, const char *at, size_t length)
+{
+	char start[16];
+	size_t used = MIN(p->line->len, sizeof(start)), more = MIN(length, sizeof(start) - used);
+
+	memcpy(start, p->line->str, used);
+	memcpy(start + used, at, more);
+	if (p->kind == LINE_SEARCH || (p->kind == LINE_NONE && line_is(start, used + more, "* SEARCH ")))
+		return IMAP_SEARCH_LINE_MAX;
+	if (p->kind == LINE_NONE &&
+		(line_is(start, used + more, "* ESEARCH ") || line_is(start, used + more, "* VANISHED ")))
+		return IMAP_SET_LINE_MAX;
+	return IMAP_LINE_MAX;
+}
+
+/* Reads the whole numbers that p->line holds of a SEARCH not yet over. What a parenthesis opens waits for the end. */
+static void search_drain(struct imap_parser *p)
+{
+	const char *from = p->line->str, *open = memchr(from, '(', p->line->len);
+	const char *end = open ? open : from + p->line->len, *to = end;
+	enum step step;
+
+	if (p->kind == LINE_NONE ? !line_is(from, p->line->len, "* SEARCH ") : p->kind != LINE_SEARCH)
+		return;
+	while (to > from && to[-1] != ' ')
+		to--;
+	if (to == from) {
+		if (end - from > NUMBER_BYTES_MAX)
+			fail(p, ERR_PROTOCOL, "a malformed SEARCH");
+		else if (p->line->len > IMAP_LINE_MAX)
+			fail(p, ERR_PROTOCOL, "a response too long");
+		return;
+	}
+	step = response_line(p, from, to);
+	if (step == STEP_BROKEN || step == STEP_LIMIT)
+		fail(p, ERR_PROTOCOL, p->why);
+	g_string_erase(p->line, 0, to - from);
+}
+
 static size_t line_take(struct imap_parser *p, const char *at, size_t length)
 {
 	const char *lf = memchr(at, '\n', length);
 	size_t take = lf ? (size_t)(lf - at) + 1 : length;
 
-	if (take > IMAP_LINE_MAX - p->line_bytes) {
+	if (p->line_bytes + take > IMAP_LINE_MAX && p->line_bytes + take > line_max(p, at, take)) {
 		fail(p, ERR_PROTOCOL, "a response too long");
 		return take;
 	}
@@ -194,6 +242,8 @@ static size_t line_take(struct imap_parser *p, const char *at, size_t length)
 	g_string_append_len(p->line, at, (gssize)take);
 	if (lf)
 		line_parse(p, p->line->str, p->line->len - 1);
+	else if (p->line->len >= SEARCH_PIECE_BYTES)
+		search_drain(p);
 	return take;
 }
 

@@ -27,15 +27,22 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define IMAP_LINE_MAX (1024u * 1024u) /* a response without its literals' octets; SEARCH and VANISHED are long */
+#define IMAP_LINE_MAX (1024u * 1024u) /* a response without its literals' octets */
+/*
+ * Two kinds of response grow with the folder. SEARCH: LIMIT_MESSAGES numbers, read as they come, so that the
+ * line itself is never in memory. ESEARCH and VANISHED: half a million scattered ranges of UIDs in a line.
+ */
+#define IMAP_SEARCH_LINE_MAX (128u * 1024u * 1024u)
+#define IMAP_SET_LINE_MAX (8u * 1024u * 1024u)
 /*
  * A literal that isn't streamed. Of a FETCH's literals (header fields, ENVELOPE) only so much is kept:
  * whoever sends a mail decides their length, and that must not end the session. Elsewhere more is an error.
  */
 #define IMAP_LITERAL_MEMORY_MAX (256u * 1024u)
-#define IMAP_RESPONSE_MEMORY_MAX (4u * 1024u * 1024u) /* a whole response in memory: nodes, strings, literals */
-#define IMAP_NESTING_MAX 64u                          /* parentheses (BODYSTRUCTURE of nested messages) */
-#define IMAP_NODES_MAX 100000u                        /* values of one response (SEARCH's numbers aren't values) */
+/* A whole response in memory: nodes, strings, literals; not the numbers of SEARCH, the sets of ESEARCH and VANISHED. */
+#define IMAP_RESPONSE_MEMORY_MAX (4u * 1024u * 1024u)
+#define IMAP_NESTING_MAX 64u   /* parentheses (BODYSTRUCTURE of nested messages) */
+#define IMAP_NODES_MAX 100000u /* values of one response (SEARCH's numbers aren't values) */
 
 /* A set of numbers as sorted, disjoint, inclusive ranges (RFC 3501 seq-set, "*" not allowed). */
 struct imap_range {
@@ -48,11 +55,13 @@ void imap_set_init(struct imap_set *set);
 void imap_set_fini(struct imap_set *set);
 void imap_set_clear(struct imap_set *set);
 void imap_set_add(struct imap_set *set, uint32_t first, uint32_t last); /* any order; merges */
+/* All at once: numbers in falling order cost no more than in rising order. For SEARCH. */
+void imap_set_add_numbers(struct imap_set *set, const uint32_t *numbers, size_t count);
 bool imap_set_has(const struct imap_set *set, uint32_t number);
 uint64_t imap_set_count(const struct imap_set *set);
 /*
  * `set` becomes what "1:4,7" says; empty and false when that isn't a set (0, "*", overflow, garbage, nothing).
- * At most IMAP_LINE_MAX/2 ranges.
+ * At most IMAP_SET_LINE_MAX/2 ranges.
  */
 bool imap_set_parse(struct imap_set *set, const char *text, size_t length);
 /*
@@ -243,15 +252,19 @@ bool imap_parser_mid_response(const struct imap_parser *parser);
 
 /* Helpers on values. Atoms and flags compare ASCII case-insensitively. */
 bool imap_value_is(const struct imap_value *value, const char *atom);
+/* Decimal, up to 2^63 - 1 (RFC 9051 number64); false for anything else. */
 bool imap_value_number(const struct imap_value *value, uint64_t *number_out);
 
-/* `text` as a quoted string where the grammar allows it, else as a synchronizing literal can't be
- * avoided: returns false (NUL, CR, LF, 8-bit). Appends to `out`. */
+/*
+ * Appends `text` to `out` as a quoted string. False, and nothing appended, where the grammar has no
+ * quoted string for it (NUL, CR, LF, 8-bit): that takes a literal.
+ */
 bool imap_quote(GString *out, const char *text, size_t length);
 
-/* Modified UTF-7 (RFC 3501 5.1.3). Decoding never fails: what isn't valid stays as its raw bytes made
- * UTF-8 by '%XX'-free replacement is NOT done here: returns NULL instead and the caller decides.
- * The result is g_malloc'ed UTF-8 that may hold any code point but NUL. */
+/*
+ * Modified UTF-7 (RFC 3501 5.1.3) as UTF-8, which may hold any code point but NUL; g_free() it. NULL when `raw`
+ * isn't what encoding would write (but control characters may stand for themselves): the caller decides what then.
+ */
 char *imap_utf7_decode(const char *raw, size_t length);
 /* NULL when `utf8` isn't valid UTF-8. */
 char *imap_utf7_encode(const char *utf8);

@@ -126,7 +126,7 @@ enum step values_push(struct imap_parser *p, const struct imap_value *value);
 enum step values_push_text(struct imap_parser *p, enum imap_value_type type, const char *text, size_t length);
 /* Drops what isn't a word (NIL, lists), so that every value left has a text. Returns how many are left. */
 uint32_t values_keep_words(struct imap_value *values, uint32_t count);
-/* Decimal digits and nothing else. */
+/* Decimal digits and nothing else, up to 2^63 - 1: what the grammar calls number64, and what every store can hold. */
 bool values_digits(const char *text, size_t length, uint64_t *number_out);
 static inline const char *values_skip_spaces(const char *at, const char *end)
 {

@@ -56,7 +56,7 @@ static enum step code_take(struct imap_parser *p, const char **at, const char *e
 
 	while (to < end && *to != ' ' && *to != ']')
 		to++;
-	if (to == from || to == end)
+	if (to == from || to == end || memchr(from, '\0', (size_t)(to - from)))
 		return STEP_END;
 	code = arena_text(&p->arena, from, (size_t)(to - from));
 	if (!code)
@@ -156,6 +156,17 @@ static enum step values_line(struct imap_parser *p, const char *at, const char *
 	return step == STEP_CLOSE ? step_broken(p, "a parenthesis closed that wasn't open") : step;
 }
 
+/* What overflows is a number all the same, one out of range. */
+static bool number_of(struct word word, uint64_t *number_out)
+{
+	for (size_t i = 0; i < word.length; i++)
+		if (!g_ascii_isdigit(word.text[i]))
+			return false;
+	if (!values_digits(word.text, word.length, number_out))
+		*number_out = UINT64_MAX;
+	return word.length > 0;
+}
+
 /* "* n WORD": about one message, or how many there are. */
 static enum step numbered(struct imap_parser *p, uint64_t number, const char *line, const char *at, const char *end)
 {
@@ -223,12 +234,14 @@ static enum step untagged(struct imap_parser *p, const char *line, const char *e
 		return status_line(p, IMAP_UNTAGGED, IMAP_OK, at, end);
 	if (status_of(word, &status))
 		return status_line(p, IMAP_UNTAGGED, status, at, end);
-	if (values_digits(word.text, word.length, &number))
+	if (number_of(word, &number))
 		return numbered(p, number, line, values_skip_spaces(at, end), end);
 	for (size_t i = 0; i < G_N_ELEMENTS(types); i++)
 		if (word_is(word, types[i].name)) {
 			p->kind = types[i].kind;
 			p->response.type = types[i].type;
+			if (types[i].type == IMAP_ESEARCH || types[i].type == IMAP_VANISHED)
+				p->arena.limit_bytes = IMAP_RESPONSE_MEMORY_MAX + IMAP_SET_LINE_MAX;
 			return p->kind == LINE_SEARCH ? search_line(p, at, end) : values_line(p, at, end);
 		}
 	return unknown(p, line, end);
@@ -241,7 +254,7 @@ static enum step tagged(struct imap_parser *p, const char *line, const char *end
 	struct word tag = word_take(&at, end), word;
 	enum imap_status status;
 
-	if (tag.length == 0 || at == end || *at != ' ')
+	if (tag.length == 0 || at == end || *at != ' ' || memchr(tag.text, '\0', tag.length))
 		return other(p, line, end);
 	at = values_skip_spaces(at, end);
 	word = word_take(&at, end);
@@ -333,6 +346,9 @@ enum step response_line(struct imap_parser *p, const char *at, const char *end)
 		break;
 	case LINE_VALUES:
 		step = values_line(p, at, end);
+		break;
+	case LINE_SEARCH: /* goes on: the beginning was read before its line was over */
+		step = search_line(p, at, end);
 		break;
 	case LINE_UNKNOWN:
 		step = unknown_line(p, at, end);

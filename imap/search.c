@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Responses that hold sets of messages: SEARCH, ESEARCH (RFC 4731), VANISHED (RFC 7162). */
 #include "imap/parser.h"
+#include "src/base/limits.h"
 
 #include "src/base/banned.h"
 
@@ -8,7 +9,7 @@
 
 static bool number_push(struct imap_parser *p, uint32_t number)
 {
-	if (!arena_charge(&p->arena, sizeof(number)))
+	if (p->response.numbers_count == LIMIT_MESSAGES)
 		return false;
 	if (p->response.numbers_count == p->numbers_size) {
 		p->numbers_size = MAX(2 * p->numbers_size, NUMBERS_FIRST);
@@ -45,7 +46,7 @@ enum step search_line(struct imap_parser *p, const char *at, const char *end)
 		if (number == 0 || number > UINT32_MAX || (at < end && *at != ' ' && *at != '('))
 			return step_broken(p, "a malformed SEARCH");
 		if (!number_push(p, (uint32_t)number))
-			return step_limit(p, "a response too large for memory");
+			return step_limit(p, "more messages than a folder may have");
 	}
 }
 
@@ -69,7 +70,7 @@ enum step search_esearch_finish(struct imap_parser *p)
 		bool good = true;
 
 		if (name->type == IMAP_LIST) {
-			if (name->length == 2 && imap_value_is(&name->items[0], "TAG") && name->items[1].length > 0)
+			if (name->length == 2 && imap_value_is(&name->items[0], "TAG") && *name->items[1].text)
 				p->response.esearch.tag = name->items[1].text;
 			continue;
 		}
@@ -107,6 +108,13 @@ enum step search_vanished_finish(struct imap_parser *p)
 		imap_value_is(&value->items[0], "EARLIER")) {
 		p->response.vanished.earlier = true;
 		value++;
+	} else if (p->stack_count == 1 && value->type == IMAP_LIST && value->length == 1 &&
+		   imap_value_is(value->items, "EARLIER")) {
+		/* Nothing has vanished, said aloud. */
+		p->response.vanished.earlier = true;
+		imap_set_clear(&p->set);
+		p->response.vanished.uids = &p->set;
+		return STEP_END;
 	} else if (p->stack_count != 1) {
 		return step_broken(p, "a malformed VANISHED");
 	}

@@ -7,7 +7,7 @@
 
 #include "src/base/banned.h"
 
-#define RANGES_MAX (IMAP_LINE_MAX / 2) /* "1,3,5": what fits into a line */
+#define RANGES_MAX (IMAP_SET_LINE_MAX / 2) /* "1,3,5": what fits into a line */
 #define RANGE_TEXT_MAX sizeof(",4294967295:4294967295")
 
 #define RANGE(set, i) g_array_index((set)->ranges, struct imap_range, i)
@@ -118,6 +118,27 @@ static void normalise(struct imap_set *set)
 			RANGE(set, ++kept) = next;
 	}
 	g_array_set_size(set->ranges, kept + 1);
+}
+
+void imap_set_add_numbers(struct imap_set *set, const uint32_t *numbers, size_t count)
+{
+	bool sorted = true;
+
+	for (size_t i = 0; i < count; i++) {
+		guint len = set->ranges->len;
+		struct imap_range *newest = len > 0 ? &RANGE(set, len - 1) : NULL;
+		struct imap_range range = {numbers[i], numbers[i]};
+
+		if (newest && (uint64_t)newest->last + 1 == numbers[i]) {
+			newest->last++;
+			continue;
+		}
+		if (newest && newest->last >= numbers[i])
+			sorted = false;
+		g_array_append_val(set->ranges, range);
+	}
+	if (!sorted)
+		normalise(set);
 }
 
 bool imap_set_parse(struct imap_set *set, const char *text, size_t length)

@@ -11,6 +11,7 @@
 
 #include "src/base/error.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -20,6 +21,7 @@
 struct loop;
 struct stream;
 
+/* With STARTTLS the stream begins behind it: the greeting is read already, capabilities are to be asked for. */
 enum stream_tls { STREAM_TLS_IMPLICIT, STREAM_TLS_STARTTLS, STREAM_TLS_NONE };
 
 struct stream_target {

@@ -51,6 +51,7 @@ struct curl_stream {
 	enum state state;
 	bool want_write;
 	bool drained; /* the last read found nothing: poll() tells the next */
+	bool in_watch;
 	enum stream_tls tls;
 	char *host;
 	uint16_t port;
@@ -292,7 +293,9 @@ static void watch_run(void *data, unsigned events)
 	bool was_drained = c->drained;
 
 	c->drained = false;
+	c->in_watch = true;
 	c->stream.ready(c->stream.ctx);
+	c->in_watch = false;
 	/* a reader that stopped early comes back by itself; until then silence about what it knows */
 	if (c->drained != was_drained)
 		watch_update(c);
@@ -309,8 +312,8 @@ static ssize_t curl_stream_read(struct stream *s, void *buffer, size_t size, str
 	if (code == CURLE_AGAIN) {
 		if (!c->drained) {
 			c->drained = true;
-			/* inside watch_run() nothing has changed for the watch */
-			if (!c->watch)
+			/* watch_run() does so itself, and mostly needn't */
+			if (!c->in_watch)
 				watch_update(c);
 		}
 		return STREAM_AGAIN;

@@ -191,7 +191,7 @@ bool values_digits(const char *text, size_t length, uint64_t *number_out)
 	for (size_t i = 0; i < length; i++) {
 		unsigned digit = (unsigned char)text[i] - '0';
 
-		if (digit > 9 || number > (UINT64_MAX - digit) / 10)
+		if (digit > 9 || number > (INT64_MAX - digit) / 10)
 			return false;
 		number = number * 10 + digit;
 	}

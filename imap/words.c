@@ -35,7 +35,7 @@ bool words_throttled(const struct imap_response *response, uint64_t *pause_ms_ou
 		at += strlen(suggested);
 		while (*at == ' ')
 			at++;
-		number = g_ascii_strtoull(at, NULL, 10); /* saturates */
+		number = g_ascii_isdigit(*at) ? g_ascii_strtoull(at, NULL, 10) : 0; /* saturates */
 		/* 0 or nonsense: a second all the same, so that no server makes us spin */
 		*pause_ms_out = CLAMP(number, 1000, WORDS_PAUSE_MAX_MS);
 		return true;

@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define WORDS_PAUSE_DEFAULT_MS 10000u		/* "throttled", and no word of how long */
+#define WORDS_PAUSE_DEFAULT_MS 10000u            /* "throttled", and no word of how long */
 #define WORDS_PAUSE_MAX_MS (24u * 3600u * 1000u) /* longer announcements count as this */
 
 /* The server asks us to wait: "Request is throttled. Suggested Backoff Time: 89000 milliseconds". */

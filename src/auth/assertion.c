@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "src/auth/assertion.h"
+#include "src/auth/source.h"
 #include "src/base/loop.h"
 
 #include <cjson/cJSON.h>
@@ -13,6 +14,7 @@
 #include <openssl/x509.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "src/base/banned.h"
 
@@ -45,20 +47,32 @@ static int no_passphrase(char *buffer, int size, int writing, void *ctx)
 	return -1;
 }
 
+static FILE *pem_open(const char *path, const char *what, bool secret, struct error *err)
+{
+	int fd = auth_source_open(path, what, secret, err);
+	FILE *file = fd >= 0 ? fdopen(fd, "r") : NULL;
+
+	if (fd >= 0 && !file) {
+		error_set(err, ERR_SIGN_IN, "%s: %s: %s", what, path, g_strerror(errno));
+		close(fd);
+	}
+	return file;
+}
+
 static int signer_load(struct signer *signer, const struct auth_config *config, struct error *err)
 {
 	const char *key_path = config->certificate_key ? config->certificate_key : config->certificate;
-	FILE *file = fopen(config->certificate, "re");
+	FILE *file = pem_open(config->certificate, "certificate", false, err);
 
 	if (!file)
-		return error_set(err, ERR_SIGN_IN, "certificate %s: %s", config->certificate, g_strerror(errno));
+		return ERR_SIGN_IN;
 	signer->certificate = PEM_read_X509(file, NULL, no_passphrase, NULL);
 	fclose(file);
 	if (!signer->certificate)
 		return error_set(err, ERR_SIGN_IN, "certificate %s: no PEM certificate in it", config->certificate);
-	file = fopen(key_path, "re");
+	file = pem_open(key_path, "certificate_key", true, err);
 	if (!file)
-		return error_set(err, ERR_SIGN_IN, "certificate_key %s: %s", key_path, g_strerror(errno));
+		return ERR_SIGN_IN;
 	signer->key = PEM_read_PrivateKey(file, NULL, no_passphrase, NULL);
 	fclose(file);
 	if (!signer->key)

@@ -5,8 +5,8 @@
  * lasts, none does. All state is the loop thread's; a task works on its own copy.
  */
 #include "src/auth/flow.h"
-#include "src/auth/helper.h"
 #include "src/auth/internal.h"
+#include "src/auth/notice.h"
 #include "src/auth/source.h"
 #include "src/auth/task.h"
 #include "src/base/log.h"
@@ -37,6 +37,7 @@ struct auth {
 	unsigned references; /* one, and one while callbacks run */
 	struct loop *loop;
 	struct shared *shared;
+	char *account;
 	struct secret *literals[2]; /* alive, so that the log is scrubbed of what the configuration holds */
 	struct auth_tuning tuning;
 
@@ -49,6 +50,11 @@ struct auth {
 	uint32_t generation;              /* of the newest credential there ever was */
 	uint64_t renew_at_ms, ends_at_ms; /* of `current` */
 	uint64_t stamp;                   /* of the files, when they were last read */
+
+	auth_reload_fn reload; /* NULL = the configuration never changes */
+	void *reload_ctx;
+	char *config_file;
+	uint64_t config_stamp;
 
 	bool retried; /* the one new token after a rejection has been asked for */
 	bool refused;
@@ -87,13 +93,6 @@ struct job {
 	int64_t asked_unix;
 };
 
-struct notice {
-	struct auth *auth;
-	struct shared *shared;
-	uint32_t timeout_ms;
-	char *reason;
-};
-
 static struct shared *shared_ref(struct shared *shared)
 {
 	atomic_fetch_add(&shared->references, 1);
@@ -120,37 +119,62 @@ void credential_fini(struct credential *credential)
 	*credential = (struct credential){0};
 }
 
-static struct secret *literal_register(const struct auth_source *source)
-{
-	return source->value ? secret_new(source->value, strlen(source->value)) : NULL;
-}
-
-int auth_new(struct loop *loop, struct auth_config *config, struct auth **auth_out, struct error *err)
+static struct shared *shared_new(struct auth_config *config)
 {
 	struct shared *shared = g_new0(struct shared, 1);
-	struct auth *auth;
-	int rc;
 
 	atomic_init(&shared->references, 1);
 	shared->config = *config;
 	*config = (struct auth_config){0};
-	rc = auth_config_check(&shared->config, err);
+	return shared;
+}
+
+static struct secret *literal_new(const struct auth_source *source)
+{
+	return source->value ? secret_new(source->value, strlen(source->value)) : NULL;
+}
+
+/* Takes over the caller's reference. */
+static void shared_use(struct auth *auth, struct shared *shared)
+{
+	if (auth->shared)
+		shared_unref(auth->shared);
+	for (size_t i = 0; i < G_N_ELEMENTS(auth->literals); i++)
+		secret_unref(auth->literals[i]);
+	auth->shared = shared;
+	auth->literals[0] = literal_new(&shared->config.client_secret);
+	auth->literals[1] = literal_new(&shared->config.password);
+}
+
+int auth_new(struct loop *loop, struct auth_config *config, struct auth **auth_out, struct error *err)
+{
+	int rc = auth_config_check(config, err);
+	struct auth *auth;
+
 	if (rc != 0) {
-		if (shared->config.account)
-			error_prefix(err, "[%s]", shared->config.account);
-		shared_unref(shared);
+		if (config->account)
+			error_prefix(err, "[%s]", config->account);
+		auth_config_fini(config);
 		return rc;
 	}
 	auth = g_new0(struct auth, 1);
 	auth->references = 1;
 	auth->loop = loop;
-	auth->shared = shared;
-	auth->literals[0] = literal_register(&shared->config.client_secret);
-	auth->literals[1] = literal_register(&shared->config.password);
+	auth->account = g_strdup(config->account);
+	shared_use(auth, shared_new(config));
 	auth->tuning = (struct auth_tuning){AUTH_HTTP_TIMEOUT_MS, AUTH_COMMAND_TIMEOUT_MS, PATIENCE_MS, clock_ms};
 	g_queue_init(&auth->fills);
 	*auth_out = auth;
 	return 0;
+}
+
+void auth_set_reload(struct auth *auth, const char *config_file, auth_reload_fn reload, void *ctx)
+{
+	g_free(auth->config_file);
+	auth->config_file = g_strdup(config_file);
+	auth->config_stamp = auth_source_file_stamp(config_file);
+	auth->reload = reload;
+	auth->reload_ctx = ctx;
 }
 
 void auth_tune(struct auth *auth, const struct auth_tuning *tuning)
@@ -171,6 +195,8 @@ static void auth_unref(struct auth *auth)
 	secret_unref(auth->literals[0]);
 	secret_unref(auth->literals[1]);
 	shared_unref(auth->shared);
+	g_free(auth->account);
+	g_free(auth->config_file);
 	g_free(auth);
 }
 
@@ -201,54 +227,20 @@ static bool is_fresh(const struct auth *auth)
 	return is_usable(auth) && !auth->stale && now_ms(auth) < auth->renew_at_ms;
 }
 
-/* Telling a person */
-
-static void notice_work(void *ctx, int cancel_fd)
-{
-	struct notice *notice = ctx;
-	struct error err = {0};
-	struct auth_helper helper = {.command = notice->shared->config.notify_command,
-		.argument = notice->reason,
-		.timeout_ms = notice->timeout_ms,
-		.cancel_fd = cancel_fd};
-
-	if (auth_helper_run(&helper, NULL, &err) != 0)
-		log_warning("notify_command: %s", err.text);
-}
-
-static void notice_done(void *ctx)
-{
-	((struct notice *)ctx)->auth->notice = NULL;
-}
-
-static void notice_destroy(void *ctx)
-{
-	struct notice *notice = ctx;
-
-	shared_unref(notice->shared);
-	g_free(notice->reason);
-	g_free(notice);
-}
-
-/* Once until a sign-in succeeds. */
+/* Telling a person: once until a sign-in succeeds. */
 static void notify(struct auth *auth)
 {
-	const struct auth_config *config = &auth->shared->config;
 	const struct error *err = &auth->last_error;
-	struct notice *notice;
+	const char *command = auth->shared->config.notify_command;
+	g_autofree char *hint = *err->hint ? g_strdup_printf(" (%s)", err->hint) : g_strdup("");
+	g_autofree char *reason = g_strconcat(auth->account, ": ", err->text, hint, NULL);
 
 	if (auth->notified)
 		return;
 	auth->notified = true;
-	log_warning("%s: sign-in needed: %s%s%s%s", config->account, err->text, *err->hint ? " (" : "", err->hint,
-		*err->hint ? ")" : "");
-	if (!config->notify_command || auth->notice)
-		return;
-	notice = g_new(struct notice, 1);
-	*notice = (struct notice){auth, shared_ref(auth->shared), auth->tuning.command_timeout_ms,
-		g_strdup_printf("%s: %s%s%s%s", config->account, err->text, *err->hint ? " (" : "", err->hint,
-			*err->hint ? ")" : "")};
-	auth->notice = auth_task_start(auth->loop, notice_work, notice_done, notice_destroy, notice);
+	log_warning("sign-in needed: %s", reason);
+	if (command && !auth->notice)
+		auth_notice_start(auth->loop, command, reason, auth->tuning.command_timeout_ms, &auth->notice);
 }
 
 /* Refusals and waiting */
@@ -281,11 +273,46 @@ static void back_off(struct auth *auth, int64_t retry_after_s)
 		notify(auth);
 }
 
+/* What is mounted belongs to a user; another one, or another kind of credential, needs another mount. */
+static int config_fits(const struct auth *auth, const struct auth_config *config, struct error *err)
+{
+	const struct auth_config *old = &auth->shared->config;
+	int rc = auth_config_check(config, err);
+
+	if (rc == 0 && (strcmp(config->user, old->user) != 0 || config->method != old->method))
+		rc = error_set(err, ERR_CONFIG, "another `user` or `auth` takes effect with the next mount");
+	return rc;
+}
+
+static void config_check(struct auth *auth)
+{
+	uint64_t stamp = auth->reload ? auth_source_file_stamp(auth->config_file) : 0;
+	struct auth_config config = {0};
+	struct error err = {0};
+	int rc;
+
+	if (stamp == auth->config_stamp)
+		return;
+	auth->config_stamp = stamp;
+	rc = auth->reload(auth->reload_ctx, &config, &err);
+	rc = rc ? rc : config_fits(auth, &config, &err);
+	if (rc == 0) {
+		log_info("%s: the configuration has changed and is read again", auth->account);
+		shared_use(auth, shared_new(&config));
+		lift(auth);
+	} else {
+		log_warning("%s: the changed configuration isn't used: %s", auth->account, err.text);
+	}
+	auth_config_fini(&config);
+}
+
 /* A changed file is as good as auth_retry_now(). */
 static void sources_check(struct auth *auth)
 {
-	uint64_t stamp = auth_source_stamp(&auth->shared->config);
+	uint64_t stamp;
 
+	config_check(auth);
+	stamp = auth_source_stamp(&auth->shared->config);
 	if (!auth->stamp_known || stamp == auth->stamp)
 		return;
 	auth->stamp = stamp;
@@ -395,6 +422,8 @@ static bool is_expired_one(const struct auth *auth, const struct job *job)
 	       secret_equal(job->obtained.secret, auth->current.secret);
 }
 
+static bool job_start(struct auth *auth);
+
 static void job_done(void *ctx)
 {
 	struct job *job = ctx;
@@ -411,6 +440,9 @@ static void job_done(void *ctx)
 	if (job->rc == 0) {
 		adopt(auth, job);
 		auth->stale = !job->obtained.stamp && job->stamp != auth->stamp;
+	} else if (job->shared != auth->shared && job_start(auth)) {
+		/* by a configuration that was corrected meanwhile */
+		return;
 	} else {
 		auth->last_error = job->err;
 		log_info("%s: no new credential: %s", auth_account(auth), job->err.text);
@@ -542,7 +574,7 @@ bool auth_is_password(const struct auth *auth)
 
 const char *auth_account(const struct auth *auth)
 {
-	return auth->shared->config.account;
+	return auth->account;
 }
 
 void auth_state(const struct auth *auth, struct auth_state *state_out)
@@ -551,7 +583,7 @@ void auth_state(const struct auth *auth, struct auth_state *state_out)
 
 	*state_out = (struct auth_state){
 		.have_token = usable,
-		.refused = auth->refused && !usable,
+		.refused = auth->refused && !usable && auth->last_error.code == ERR_SIGN_IN,
 		.expires_at = usable ? auth->current.expires_at : 0,
 		.requests = auth->requests,
 		.last_error = auth->last_error,

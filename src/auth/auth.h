@@ -83,6 +83,13 @@ struct auth_fill;
 
 /* Takes over `config`'s contents. ERR_CONFIG when something needed is missing or a URL isn't allowed. */
 int auth_new(struct loop *loop, struct auth_config *config, struct auth **auth_out, struct error *err);
+/*
+ * Reads the account's configuration again: 0 and a config to take over, or an error. Comes on the loop's thread. When
+ * `config_file` has changed, the next fill works by what it says then, and refusals are forgotten. A configuration
+ * that can't be used, or that is for another user or method, is logged and ignored. `ctx` outlives the auth.
+ */
+typedef int (*auth_reload_fn)(void *ctx, struct auth_config *config_out, struct error *err);
+void auth_set_reload(struct auth *auth, const char *config_file, auth_reload_fn reload, void *ctx);
 void auth_free(struct auth *auth); /* fills under way end without a callback */
 
 /* The current credential, or a new one where it has expired or was rejected. NULL = answered already. */

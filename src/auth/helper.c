@@ -124,20 +124,26 @@ static bool reap(struct child *child, int *status_out)
 	return true;
 }
 
-static void child_kill(struct child *child)
+/* Has ended, but keeps its number: nobody else's group can have it yet. */
+static bool is_zombie(pid_t pid)
+{
+	siginfo_t info = {0};
+
+	return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == pid;
+}
+
+static void child_kill(const struct child *child)
 {
 	uint64_t until_ms = clock_ms() + KILL_GRACE_MS;
 	int status;
 
 	kill(-child->pid, SIGTERM);
-	while (clock_ms() < until_ms) {
-		if (reap(child, &status))
-			break;
+	while (!is_zombie(child->pid) && clock_ms() < until_ms)
 		poll(NULL, 0, WAIT_CLOSED_MS);
-	}
 	/* also what is left of the group after its leader */
-	if (kill(-child->pid, SIGKILL) == 0)
-		waitpid(child->pid, &status, 0);
+	kill(-child->pid, SIGKILL);
+	while (waitpid(child->pid, &status, 0) < 0 && errno == EINTR)
+		;
 }
 
 /* Until it ends. What its own children still hold open is not waited for. */
@@ -188,15 +194,27 @@ static const char *last_words(struct child *child)
 	return line ? line + 1 : child->err;
 }
 
-static int child_result(struct child *child, int status, struct secret **line_out, struct error *err)
+static int child_failed(struct child *child, int status, struct error *err)
 {
+	/* known as long as the text is made: a script that traces itself puts it on standard error too */
+	struct secret *said = secret_new(child->line, child->line_used);
 	const char *words = last_words(child);
 	const char *colon = *words ? ": " : "";
 
 	if (WIFSIGNALED(status))
-		return error_set(err, ERR_SIGN_IN, "ended by signal %d%s%s", WTERMSIG(status), colon, words);
-	if (WEXITSTATUS(status) != 0)
-		return error_set(err, ERR_SIGN_IN, "exit status %d%s%s", WEXITSTATUS(status), colon, words);
+		error_set(err, ERR_SIGN_IN, "ended by signal %d%s%s", WTERMSIG(status), colon, words);
+	else if (WEXITSTATUS(status) != 0)
+		error_set(err, ERR_SIGN_IN, "exit status %d%s%s", WEXITSTATUS(status), colon, words);
+	else
+		error_set(err, ERR_SIGN_IN, "printed nothing%s%s", colon, words);
+	secret_unref(said);
+	return ERR_SIGN_IN;
+}
+
+static int child_result(struct child *child, int status, struct secret **line_out, struct error *err)
+{
+	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+		return child_failed(child, status, err);
 	if (!line_out)
 		return 0;
 	if (child->line_cut)
@@ -205,7 +223,7 @@ static int child_result(struct child *child, int status, struct secret **line_ou
 	while (child->line_used && child->line[child->line_used - 1] == '\r')
 		child->line_used--;
 	if (child->line_used == 0)
-		return error_set(err, ERR_SIGN_IN, "printed nothing%s%s", colon, words);
+		return child_failed(child, status, err);
 	*line_out = secret_new(child->line, child->line_used);
 	return 0;
 }

@@ -142,6 +142,17 @@ static void reply_read_info(CURL *easy, struct auth_http_reply *reply)
 	reply->retry_after_s = CLAMP(retry_after, 0, RETRY_AFTER_MAX_S);
 }
 
+/* Once and for good: ending it could pull libcurl from under a connection of another thread. */
+static void libcurl_init(void)
+{
+	static gsize done;
+
+	if (g_once_init_enter(&done)) {
+		curl_global_init(CURL_GLOBAL_DEFAULT);
+		g_once_init_leave(&done, 1);
+	}
+}
+
 int auth_http_post(const struct auth_http_request *request, struct auth_http_reply *reply_out, struct error *err)
 {
 	char error_text[CURL_ERROR_SIZE] = "";
@@ -153,7 +164,7 @@ int auth_http_post(const struct auth_http_request *request, struct auth_http_rep
 	int rc;
 
 	*reply_out = (struct auth_http_reply){0};
-	curl_global_init(CURL_GLOBAL_DEFAULT);
+	libcurl_init();
 	easy = curl_easy_init();
 	multi = curl_multi_init();
 	headers = curl_slist_append(NULL, "Accept: application/json");
@@ -177,7 +188,6 @@ out:
 	curl_multi_cleanup(multi);
 	curl_easy_cleanup(easy);
 	curl_slist_free_all(headers);
-	curl_global_cleanup();
 	return rc;
 }
 

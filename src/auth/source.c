@@ -38,31 +38,36 @@ static ssize_t read_full(int fd, char *buffer, size_t size)
 	return (ssize_t)used;
 }
 
-static int file_check(int fd, const char *path, const char *what, struct error *err)
+int auth_source_open(const char *path, const char *what, bool secret, struct error *err)
 {
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY), rc = 0;
 	struct stat st;
 
-	if (fstat(fd, &st) != 0)
-		return error_set(err, ERR_SIGN_IN, "%s: %s: %s", what, path, g_strerror(errno));
-	if (!S_ISREG(st.st_mode))
-		return error_set(err, ERR_SIGN_IN, "%s: %s: not a regular file", what, path);
-	if (st.st_mode & (S_IRGRP | S_IROTH))
+	if (fd < 0 || fstat(fd, &st) != 0)
+		rc = error_set(err, ERR_SIGN_IN, "%s: %s: %s", what, path, g_strerror(errno));
+	else if (!S_ISREG(st.st_mode))
+		rc = error_set(err, ERR_SIGN_IN, "%s: %s: not a regular file", what, path);
+	else if (secret && (st.st_mode & (S_IRGRP | S_IROTH)))
 		log_warning("%s: %s: others can read this file (chmod 600 it)", what, path);
-	return 0;
+	if (rc == 0)
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	return rc;
 }
 
 static int file_first_line(const char *path, const char *what, struct secret **value_out, struct error *err)
 {
-	g_autofree char *buffer = g_malloc(AUTH_TOKEN_MAX + 1);
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY), rc;
-	const char *start = buffer, *end;
+	g_autofree char *buffer = NULL;
+	int fd = auth_source_open(path, what, true, err), rc = 0;
+	const char *start, *end;
 	size_t length;
 	ssize_t got;
 
 	if (fd < 0)
-		return error_set(err, ERR_SIGN_IN, "%s: %s: %s", what, path, g_strerror(errno));
-	rc = file_check(fd, path, what, err);
-	got = rc == 0 ? read_full(fd, buffer, AUTH_TOKEN_MAX + 1) : 0;
+		return fd;
+	start = buffer = g_malloc(AUTH_TOKEN_MAX + 1);
+	got = read_full(fd, buffer, AUTH_TOKEN_MAX + 1);
 	if (got < 0)
 		rc = error_set(err, ERR_SIGN_IN, "%s: %s: %s", what, path, g_strerror(errno));
 	close(fd);
@@ -150,29 +155,41 @@ static uint64_t mix(uint64_t hash, uint64_t value)
 	return (hash ^ value) * 0x100000001b3ull; /* FNV-1a, 64 bits at a time */
 }
 
+static uint64_t file_mix(uint64_t hash, const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) != 0)
+		return mix(hash, (uint64_t)errno);
+	hash = mix(hash, (uint64_t)st.st_dev);
+	hash = mix(hash, (uint64_t)st.st_ino);
+	hash = mix(hash, (uint64_t)st.st_size);
+	hash = mix(hash, (uint64_t)st.st_mtim.tv_sec);
+	hash = mix(hash, (uint64_t)st.st_mtim.tv_nsec);
+	hash = mix(hash, (uint64_t)st.st_ctim.tv_sec);
+	return mix(hash, (uint64_t)st.st_ctim.tv_nsec);
+}
+
+static uint64_t stamp_of(const char *const *paths, size_t count)
+{
+	uint64_t hash = 0xcbf29ce484222325ull;
+
+	for (size_t i = 0; i < count; i++)
+		if (paths[i])
+			hash = file_mix(hash, paths[i]);
+	return hash ? hash : 1;
+}
+
 uint64_t auth_source_stamp(const struct auth_config *config)
 {
 	g_autofree char *store = auth_store_path(config);
 	const char *paths[] = {config->token.file, config->client_secret.file, config->password.file,
 		config->certificate, config->certificate_key, store};
-	uint64_t hash = 0xcbf29ce484222325ull;
 
-	for (size_t i = 0; i < G_N_ELEMENTS(paths); i++) {
-		struct stat st;
+	return stamp_of(paths, G_N_ELEMENTS(paths));
+}
 
-		if (!paths[i])
-			continue;
-		if (stat(paths[i], &st) != 0) {
-			hash = mix(hash, (uint64_t)errno);
-			continue;
-		}
-		hash = mix(hash, (uint64_t)st.st_dev);
-		hash = mix(hash, (uint64_t)st.st_ino);
-		hash = mix(hash, (uint64_t)st.st_size);
-		hash = mix(hash, (uint64_t)st.st_mtim.tv_sec);
-		hash = mix(hash, (uint64_t)st.st_mtim.tv_nsec);
-		hash = mix(hash, (uint64_t)st.st_ctim.tv_sec);
-		hash = mix(hash, (uint64_t)st.st_ctim.tv_nsec);
-	}
-	return hash ? hash : 1;
+uint64_t auth_source_file_stamp(const char *path)
+{
+	return stamp_of(&path, 1);
 }

@@ -7,6 +7,12 @@
 bool auth_source_is_set(const struct auth_source *source);
 
 /*
+ * Opens a regular file for reading and nothing else: a FIFO would hold up its reader. Warns when it holds a `secret`
+ * and others can read it. The descriptor, or ERR_SIGN_IN.
+ */
+int auth_source_open(const char *path, const char *what, bool secret, struct error *err);
+
+/*
  * The value, by one line's rules: the first line of the file or output, without its line end. `what` names it in
  * errors ("client_secret"). Blocking. ERR_SIGN_IN when there is none, ERR_TIMEOUT, ERR_INTERRUPTED.
  */
@@ -24,3 +30,5 @@ int auth_source_trim_token(struct secret *s, const char *what, struct secret **t
  * attempt. Never 0.
  */
 uint64_t auth_source_stamp(const struct auth_config *config);
+/* The same for one file. */
+uint64_t auth_source_file_stamp(const char *path);

@@ -20,13 +20,20 @@ static int login_needed(struct auth_flow *flow, struct auth_obtained *obtained, 
 	return ERR_SIGN_IN;
 }
 
+/* Renewing may wait while the authority is out of reach. */
+static bool access_is_usable(const struct auth_flow *flow, const struct auth_tokens *tokens, int64_t now)
+{
+	return tokens->access && !secret_equal(tokens->access, flow->spent) && tokens->access_issued_at <= now &&
+	       now < tokens->access_expires_at;
+}
+
 /* Another process may have refreshed it meanwhile. */
 static bool access_is_fresh(const struct auth_flow *flow, const struct auth_tokens *tokens, int64_t now)
 {
 	int64_t life = tokens->access_expires_at - tokens->access_issued_at;
 
-	return tokens->access && !secret_equal(tokens->access, flow->spent) && tokens->access_issued_at <= now &&
-	       life > 0 && now < tokens->access_expires_at - MIN(AUTH_MARGIN_MAX_S, life / 5);
+	return access_is_usable(flow, tokens, now) &&
+	       now < tokens->access_expires_at - MIN(AUTH_MARGIN_MAX_S, life / 5);
 }
 
 static int refresh(
@@ -77,10 +84,14 @@ int auth_flow_stored(struct auth_flow *flow, struct auth_obtained *obtained_out,
 
 	if (rc == 0)
 		rc = auth_store_load(flow->config, &tokens, err);
-	if (rc == 0 && access_is_fresh(flow, &tokens, now))
-		obtained_out->life_s = tokens.access_expires_at - now;
-	else if (rc == 0)
+	if (rc == 0 && !access_is_fresh(flow, &tokens, now))
 		rc = tokens.refresh ? refresh(flow, &tokens, obtained_out, err) : login_needed(flow, obtained_out, err);
+	else if (rc == 0)
+		obtained_out->life_s = tokens.access_expires_at - now;
+	if ((rc == ERR_UNREACHABLE || rc == ERR_TIMEOUT) && access_is_usable(flow, &tokens, now)) {
+		obtained_out->life_s = tokens.access_expires_at - now;
+		rc = 0;
+	}
 	if (rc == 0)
 		obtained_out->secret = secret_ref(tokens.access);
 	/* under the lock: what a `login` writes from now on is news */

@@ -18,6 +18,7 @@ struct load {
 	char *group;   /* owned */
 	char *address; /* of GROUP:ADDRESS, owned; NULL = none */
 	const struct settings_places *places;
+	const char *directory; /* what relative paths in options start from */
 };
 
 static void load_fini(struct load *load)
@@ -134,23 +135,19 @@ static int secrecy_check(const struct load *load, struct error *err)
 }
 
 /* Puts the place of the value, and the value unless it is secret, in front of what was expected. */
-static int value_error(const struct load *load, const struct setting *setting, const char *value, bool option, int code,
-	struct error *err)
+static int value_error(
+	const struct load *load, const struct setting *setting, const char *value, bool option, struct error *err)
 {
 	bool shown = setting->type != SETTING_SECRET && setting->type != SETTING_URL && *value;
 	g_autofree char *quoted = shown ? g_strdup_printf(" = %.100s", value) : g_strdup("");
 
-	if (option) {
-		error_prefix(err, "-o %s%s", setting->name, shown ? quoted + 2 : "");
-		code = ERR_USAGE;
-		if (err)
-			err->code = code;
-	} else {
+	if (option)
+		error_prefix(err, "-o %s%s", setting->name, quoted);
+	else
 		error_prefix(err, "%s:%u: [%s] %s%s", load->file.path,
 			settings_file_line(&load->file, load->group, setting->name), load->group, setting->name,
 			quoted);
-	}
-	return code;
+	return ERR_CONFIG;
 }
 
 static int value_set(const struct load *load, const struct setting *setting, const char *provider,
@@ -162,7 +159,7 @@ static int value_set(const struct load *load, const struct setting *setting, con
 	int rc;
 
 	if (is_user && option)
-		return error_set(err, ERR_USAGE, "-o user: the account names the user already: %s", load->address);
+		return error_set(err, ERR_CONFIG, "-o user: the account names the user already: %s", load->address);
 	if (is_user)
 		value = load->address;
 	if (!value && !is_replaced(load, setting->name))
@@ -173,11 +170,11 @@ static int value_set(const struct load *load, const struct setting *setting, con
 		value = setting->standard;
 	if (!value)
 		return 0;
-	rc = settings_value_parse(setting, value, option ? "." : load->file.directory, draft, err);
+	rc = settings_value_parse(setting, value, option ? load->directory : load->file.directory, draft, err);
 	if (rc != 0 && is_user)
 		error_prefix(err, "%s", load->address);
 	else if (rc != 0)
-		rc = value_error(load, setting, value, option != NULL, rc, err);
+		rc = value_error(load, setting, value, option != NULL, err);
 	if (given && setting->type == SETTING_SECRET)
 		secret_wipe(given, strlen(given));
 	return rc;
@@ -192,12 +189,15 @@ static int values_set(const struct load *load, struct settings_draft *draft, str
 		return rc;
 	if (!settings_provider_known(draft->s.provider)) {
 		error_set(err, ERR_CONFIG, "expected " SETTINGS_PROVIDERS);
-		return value_error(load, first, draft->s.provider,
-			g_hash_table_contains(load->options.values, "provider"), ERR_CONFIG, err);
+		return value_error(
+			load, first, draft->s.provider, g_hash_table_contains(load->options.values, "provider"), err);
 	}
 	for (size_t i = 0; i < settings_table_length && rc == 0; i++)
 		if (&settings_table[i] != first)
 			rc = value_set(load, &settings_table[i], draft->s.provider, draft, err);
+	/* programs that read a maildir expect its line ends */
+	if (draft->s.layout == LAYOUT_MAILDIR && !is_given(load, "eol"))
+		draft->s.eol_lf = true;
 	draft->s.uid_set = is_given(load, "uid");
 	draft->s.gid_set = is_given(load, "gid");
 	draft->s.umask_set = is_given(load, "umask");
@@ -227,13 +227,13 @@ static void draft_fini(struct settings_draft *draft)
 	g_free(draft->tenant);
 }
 
-int settings_load(const struct settings_places *places, const char *account, const char *options,
-	struct settings **settings_out, struct error *err)
+static int load_from(const char *directory, const struct settings_places *places, const char *account,
+	const char *options, struct settings **settings_out, struct error *err)
 {
-	struct load load = {.places = places};
+	struct load load = {.places = places, .directory = directory};
 	struct settings_draft draft = {0};
 	struct settings *settings;
-	int rc = settings_options_parse(options, &load.options, err);
+	int rc = settings_options_parse(options, directory, &load.options, err);
 
 	if (rc == 0)
 		rc = settings_file_read(
@@ -244,6 +244,10 @@ int settings_load(const struct settings_places *places, const char *account, con
 	if (rc == 0) {
 		draft.s.account = g_strdup(account);
 		draft.s.group = g_strdup(load.group);
+		draft.s.config_file = g_strdup(load.file.path);
+		draft.s.options = g_strdup(options);
+		draft.s.directory = g_strdup(directory);
+		draft.s.state_dir = g_strdup(places->state_dir);
 		draft.s.read_only = load.options.read_only;
 		rc = values_set(&load, &draft, err);
 	}
@@ -259,12 +263,44 @@ int settings_load(const struct settings_places *places, const char *account, con
 	return 0;
 }
 
+int settings_load(const struct settings_places *places, const char *account, const char *options,
+	struct settings **settings_out, struct error *err)
+{
+	g_autofree char *directory = g_get_current_dir();
+
+	return load_from(directory, places, account, options, settings_out, err);
+}
+
+int settings_auth_reload(void *ctx, struct auth_config *config_out, struct error *err)
+{
+	const struct settings *old = ctx;
+	const struct settings_places places = {
+		.config_file = old->config_file, .cache_dir = old->cache_dir, .state_dir = old->state_dir};
+	struct settings *settings = NULL;
+	int rc = load_from(old->directory, &places, old->account, old->options, &settings, err);
+
+	if (rc != 0)
+		return rc;
+	if (strcmp(settings->host, old->host) != 0 || settings->port != old->port || settings->tls != old->tls)
+		rc = error_set(err, ERR_CONFIG, "another `host`, `port` or `tls` takes effect with the next mount");
+	else {
+		*config_out = settings->auth;
+		settings->auth = (struct auth_config){0};
+	}
+	settings_free(settings);
+	return rc;
+}
+
 void settings_free(struct settings *settings)
 {
 	if (!settings)
 		return;
 	g_free(settings->account);
 	g_free(settings->group);
+	g_free(settings->config_file);
+	g_free(settings->options);
+	g_free(settings->directory);
+	g_free(settings->state_dir);
 	g_free(settings->provider);
 	g_free(settings->user);
 	g_free(settings->host);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Settings of one account: the configuration file's group, the provider's preset, then `-o` options, all
- * from one table (settings.c) that names each key, its type, its default and whether it is also a mount option.
+ * from one table (settings_table.c) that names each key, its type, its default and whether it is also a mount option.
  * docs: man/mailtree-config.5 lists the same keys; a test compares the two.
  *
- * Errors are ERR_CONFIG and name FILE and the key ("config: [work] sizs: no such key (did you mean `sizes`?)").
+ * Errors are ERR_CONFIG and name the file, the line and the key, or the mount option
+ * ("/home/olena/.config/mailtree/config:7: [work] sizs: no such key" with the hint "did you mean `sizes`?").
  */
 #pragma once
 
@@ -32,6 +33,8 @@ void settings_places_fini(struct settings_places *places);
 struct settings {
 	char *account; /* as given: GROUP or GROUP:ADDRESS */
 	char *group;
+	char *config_file;                     /* the one that it was read from */
+	char *options, *directory, *state_dir; /* what settings_auth_reload() starts from */
 	char *provider;
 	char *user;
 	char *host;
@@ -71,5 +74,10 @@ struct settings {
 int settings_load(const struct settings_places *places, const char *account, const char *options,
 	struct settings **settings_out, struct error *err);
 void settings_free(struct settings *settings);
+/*
+ * An auth_reload_fn, to be set with settings->config_file; `ctx` is the struct settings that the auth was made from. A
+ * secret that belongs to the old server isn't sent to a new one: with another host, port or tls it fails.
+ */
+int settings_auth_reload(void *ctx, struct auth_config *config_out, struct error *err);
 /* Names of all groups; g_strfreev. */
 char **settings_groups(const struct settings_places *places, struct error *err);

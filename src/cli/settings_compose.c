@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "src/cli/settings_compose.h"
 
+#include <arpa/inet.h>
 #include <glib.h>
 #include <string.h>
 
@@ -37,6 +38,7 @@ static int missing(const char *key, const char *hint, struct error *err)
 
 static int host_check(struct settings *s, struct error *err)
 {
+	struct in6_addr v6;
 	size_t length;
 
 	if (!s->host)
@@ -51,6 +53,11 @@ static int host_check(struct settings *s, struct error *err)
 	}
 	if (strlen(s->host) > HOST_BYTES_MAX || strpbrk(s->host, " \t/\\@?#%[]\"<>"))
 		return error_set(err, ERR_CONFIG, "host: `%.100s` isn't a host name or an address", s->host);
+	if (strchr(s->host, ':') && inet_pton(AF_INET6, s->host, &v6) != 1) {
+		error_set(err, ERR_CONFIG, "host: `%.100s` isn't a host name or an address", s->host);
+		error_hint(err, "the port is a key of its own: `port`");
+		return ERR_CONFIG;
+	}
 	return 0;
 }
 

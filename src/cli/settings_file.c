@@ -17,14 +17,16 @@ static char *line_id(const char *group, const char *key)
 
 static int file_open(const char *path, bool *others_read_out, size_t *length_out, struct error *err)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY), code = ERR_CONFIG;
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	struct stat st;
 
 	if (fd < 0) {
-		code = error_set(err, ERR_CONFIG, "%s: %s", path, g_strerror(errno));
-		if (errno == ENOENT)
+		bool missing = errno == ENOENT;
+
+		error_set(err, ERR_CONFIG, "%s: %s", path, g_strerror(errno));
+		if (missing)
 			error_hint(err, "`mailtree setup EMAIL` writes one, `man mailtree-config` has an example");
-		return code;
+		return ERR_CONFIG;
 	}
 	if (fstat(fd, &st) != 0)
 		error_set(err, ERR_CONFIG, "%s: %s", path, g_strerror(errno));
@@ -32,13 +34,16 @@ static int file_open(const char *path, bool *others_read_out, size_t *length_out
 		error_set(err, ERR_CONFIG, "%s: not a regular file", path);
 	else if (st.st_size > (off_t)SETTINGS_FILE_BYTES_MAX)
 		error_set(err, ERR_CONFIG, "%s: larger than %u KiB", path, SETTINGS_FILE_BYTES_MAX / 1024);
-	else {
+	else if (st.st_mode & S_IWOTH) {
+		error_set(err, ERR_CONFIG, "%s: everybody can write this file, and it can name commands to run", path);
+		error_hint(err, "chmod 600 %s", path);
+	} else {
 		*others_read_out = (st.st_mode & (S_IRGRP | S_IROTH)) != 0;
 		*length_out = (size_t)st.st_size;
 		return fd;
 	}
 	close(fd);
-	return code;
+	return ERR_CONFIG;
 }
 
 static char *file_text(const char *path, bool *others_read_out, size_t *length_out, struct error *err)
@@ -85,10 +90,13 @@ static int line_check(struct settings_file *file, char *line, unsigned number, c
 		return error_set(err, ERR_CONFIG, "%s:%u: isn't UTF-8", file->path, number);
 	g_strstrip(line);
 	length = strlen(line);
+	for (const char *at = line; *at; at++)
+		if (g_ascii_iscntrl(*at) && *at != '\t')
+			return error_set(err, ERR_CONFIG, "%s:%u: contains a control character", file->path, number);
 	if (length == 0 || line[0] == '#')
 		return 0;
 	if (line[0] == '[') {
-		if (length < 3 || line[length - 1] != ']' || strcspn(line + 1, "[]") != length - 2)
+		if (length < 3 || line[length - 1] != ']' || strcspn(line + 1, "[]\t") != length - 2)
 			return error_set(err, ERR_CONFIG, "%s:%u: a group is written [NAME]", file->path, number);
 		g_free(*group);
 		*group = g_strndup(line + 1, length - 2);

@@ -6,11 +6,12 @@
 
 #include "src/base/banned.h"
 
-/* What mount(8) and fstab add or other mounters need; `rw` is among them because mount(8) adds it unasked. */
+/* What mount(8) and fstab add or other mounters need. `rw`: mount(8) adds it unasked; default_permissions is always on.
+ */
 static const char *const ignored[] = {"rw", "defaults", "_netdev", "nofail", "noauto", "auto", "user", "users",
 	"nouser", "owner", "noowner", "group", "nogroup", "exec", "noexec", "dev", "nodev", "suid", "nosuid", "atime",
 	"noatime", "relatime", "norelatime", "strictatime", "nostrictatime", "diratime", "nodiratime", "lazytime",
-	"nolazytime", "async", "sync", "dirsync"};
+	"nolazytime", "async", "sync", "dirsync", "default_permissions"};
 
 static bool is_ignored(const char *name, bool has_value)
 {
@@ -46,13 +47,13 @@ static int unknown(const char *name, struct error *err)
 {
 	const char *guess = settings_table_guess(name, IN_OPTIONS);
 
-	error_set(err, ERR_USAGE, "-o %.60s: no such mount option", name);
+	error_set(err, ERR_CONFIG, "-o %.60s: no such mount option", name);
 	if (guess)
 		error_hint(err, "did you mean `%s`?", guess);
-	return ERR_USAGE;
+	return ERR_CONFIG;
 }
 
-static int option_add(struct settings_options *options, char *word, struct error *err)
+static int option_add(struct settings_options *options, char *word, const char *directory, struct error *err)
 {
 	char *value = strchr(word, '=');
 	const struct setting *setting;
@@ -61,7 +62,7 @@ static int option_add(struct settings_options *options, char *word, struct error
 		*value++ = '\0';
 	g_strstrip(word);
 	if (!*word)
-		return value ? error_set(err, ERR_USAGE, "-o: a value without a name") : 0;
+		return value ? error_set(err, ERR_CONFIG, "-o: a value without a name") : 0;
 	if (!value && strcmp(word, "ro") == 0) {
 		options->read_only = true;
 		return 0;
@@ -70,7 +71,7 @@ static int option_add(struct settings_options *options, char *word, struct error
 		return 0;
 	if (value && strcmp(word, "config") == 0) {
 		g_free(options->config);
-		options->config = g_canonicalize_filename(value, NULL);
+		options->config = g_canonicalize_filename(value, directory);
 		return 0;
 	}
 	setting = settings_table_find(word);
@@ -79,17 +80,18 @@ static int option_add(struct settings_options *options, char *word, struct error
 	if (!(setting->places & IN_OPTIONS)) {
 		if (value)
 			memset(value, '*', strlen(value));
-		error_set(err, ERR_USAGE, "-o %s: every user could read it in the list of processes", word);
+		error_set(err, ERR_CONFIG, "-o %s: every user could read it in the list of processes", word);
 		error_hint(err, "put it into the configuration, or use %s_file or %s_command", word, word);
-		return ERR_USAGE;
+		return ERR_CONFIG;
 	}
 	if (!value && setting->type != SETTING_FLAG)
-		return error_set(err, ERR_USAGE, "-o %s: needs a value: %s=…", word, word);
+		return error_set(err, ERR_CONFIG, "-o %s: needs a value: %s=…", word, word);
 	g_hash_table_replace(options->values, g_strdup(word), g_strstrip(g_strdup(value ? value : "true")));
 	return 0;
 }
 
-int settings_options_parse(const char *text, struct settings_options *options_out, struct error *err)
+int settings_options_parse(
+	const char *text, const char *directory, struct settings_options *options_out, struct error *err)
 {
 	int rc = 0;
 
@@ -98,7 +100,7 @@ int settings_options_parse(const char *text, struct settings_options *options_ou
 	while (text && *text && rc == 0) {
 		g_autofree char *word = word_next(&text);
 
-		rc = option_add(options_out, word, err);
+		rc = option_add(options_out, word, directory, err);
 	}
 	if (rc != 0)
 		settings_options_fini(options_out);

@@ -14,9 +14,10 @@ struct settings_options {
 };
 
 /*
- * Splits at commas (`\,` is one in a value, `\\` a backslash), drops the words that mean nothing here, and lets the
- * last of several win. ERR_USAGE: no such option, a value missing, or a secret, which every user could read in the
- * process list.
+ * `directory` is what a relative `config=` starts from. Splits at commas (`\,` is one in a value, `\\` a backslash),
+ * drops the words that mean nothing here, and lets the last of several win. ERR_CONFIG: no such option, a value
+ * missing, or a secret, which every user could read in the process list.
  */
-int settings_options_parse(const char *text, struct settings_options *options_out, struct error *err);
+int settings_options_parse(
+	const char *text, const char *directory, struct settings_options *options_out, struct error *err);
 void settings_options_fini(struct settings_options *options);

@@ -67,8 +67,8 @@ const char *settings_table_guess(const char *name, enum setting_place places);
 const char *settings_preset(const char *provider, const char *key);
 
 /*
- * Stores `value` where the table says. `directory` is what relative paths start from. On failure, ERR_CONFIG with the
- * form that was expected as the whole text; a secret's value is never quoted.
+ * Stores `value` where the table says. `directory` is what relative paths start
+ * from. On failure, ERR_CONFIG with the form that was expected as the whole text; a secret's value is never quoted.
  */
 int settings_value_parse(const struct setting *setting, const char *value, const char *directory,
 	struct settings_draft *draft, struct error *err);

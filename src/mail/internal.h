@@ -105,18 +105,21 @@ struct mail_folder {
 	int64_t checked_at;         /* seconds since 1970; 0 = never complete */
 	int64_t mtime;
 	bool identified;            /* in this process the known messages were seen to be the same */
+	GHashTable *broken;         /* uid → struct broken; NULL = none */
 	/* loop only */
 	struct sync *sync;
 	GQueue flag_parks;          /* waiting for flags as of now */
 	uint64_t retry_at_ms;       /* after a failed check: not before */
-	GHashTable *fetches;        /* uid → struct body */
+	GHashTable *bodies;         /* uid → struct body: on their way */
 	struct walk *walk;
 	/* any thread */
 	atomic_ullong fresh_ms;     /* clock_ms() of the last check that succeeded, 0 = none in this process */
 	atomic_ullong attempt_ms;   /* … that ended, well or not */
 	atomic_ullong flags_ms;     /* … that told all flags */
 	atomic_uint fresh_until_s;  /* clock_ms()/1000 until which no check is due: the fast path of opendir */
-	atomic_uint walk_uid;       /* last UID read while a walk is active; 0 = none active */
+	atomic_bool walk_active;
+	atomic_uint walk_uid;       /* the last UID read while a walk is active */
+	atomic_bool walk_posted;    /* the loop will look at walk_uid */
 };
 
 struct error_line {
@@ -141,13 +144,18 @@ struct mail {
 
 	pthread_mutex_t load_lock; /* one listing is read from the cache at a time; before `lock` */
 	pthread_mutex_t park_lock; /* waiter->internal and park references; innermost */
+	pthread_rwlock_t streams_lock; /* the two below; no other lock is taken under it */
+	GQueue streams;                /* struct streaming * */
+	GQueue held;                   /* struct held *: large bodies that came lately, cached or not */
 	GQueue parks;              /* loop only: every park that isn't finished */
 
 	/* loop only */
 	struct tree_check *tree_check;
 	uint64_t tree_retry_at_ms;
+	GQueue fetches; /* struct fetch *: under way, the oldest first */
 	struct loop_timer *walk_timer;
-	GQueue walks;
+	GQueue walks; /* struct walk *: the active ones, each in its turn */
+	uint64_t walk_ended_ms; /* when one reached the end of its folder */
 
 	atomic_uint tree_fresh_until_s;
 	atomic_ullong tree_fresh_ms, tree_attempt_ms;
@@ -190,23 +198,58 @@ char *folder_name_make(const char *component, const char *raw, bool clash);
 /* sync.c */
 void sync_park(struct mail *mail, struct park *park); /* park_fn: folder ready/fresh */
 void sync_free(struct sync *sync);
+void sync_kick(struct mail *mail, struct mail_folder *folder); /* a check now, for nobody in particular; loop only */
 bool folder_load(struct mail *mail, struct mail_folder *folder); /* from the cache; true = listing there */
 /* Seconds of clock_ms() until which a check of now holds. */
 unsigned fresh_until(const struct mail *mail, uint64_t now_ms);
 
-/* body.c */
-void body_park(struct mail *mail, struct park *park); /* park_fn */
-void body_free_all(struct mail_folder *folder);
-/* A fetch of `uids` of this folder on behalf of a walk. */
-void body_fetch_bulk(struct mail *mail, struct mail_folder *folder, const GArray *uids);
-bool body_is_fetching(const struct mail_folder *folder, uint32_t uid);
-uint64_t body_bulk_bytes(const struct mail_folder *folder); /* of bulk work not yet arrived */
-/* daily_bytes: what was fetched today, kept over restarts. */
+/* body.c: what readers ask */
+/* The octets are those of the message: its size is exact from now on. Loop only. */
+void body_size_learn(struct mail *mail, struct mail_folder *folder, uint32_t uid, uint64_t size_bytes, bool confirms);
+void body_sizes_save(struct mail *mail);
+struct cache_key body_key(const struct mail *mail, const struct mail_folder *folder, uint32_t uid);
+bool body_is_cached(struct mail *mail, struct mail_folder *folder, uint32_t uid);
+/* A large body under way, which readers follow. The lists are guarded by mail->streams_lock. */
+struct streaming {
+	struct mail_folder *folder; /* a reference */
+	uint32_t uid;
+	uint64_t length, written;
+	bool handed_out; /* octets of it were read before it was complete */
+	struct cache_stream *stream;
+};
+struct streaming *body_stream_open(
+	struct mail *mail, struct mail_folder *folder, uint32_t uid, uint64_t length, struct error *err);
+int body_stream_write(struct mail *mail, struct streaming *s, const char *bytes, size_t length, struct error *err);
+/* Both free it. */
+int body_stream_commit(struct mail *mail, struct streaming *s, struct error *err);
+void body_stream_abort(struct mail *mail, struct streaming *s);
+void body_held_free(struct mail *mail);
+
+/* broken.c: messages that the server can't deliver */
+bool broken_is_stand_in(const char *bytes, size_t length);
+/* From now on, for a day. Loop only. */
+void broken_mark(struct mail *mail, struct mail_folder *folder, uint32_t uid, const struct error *err);
+void broken_clear(struct mail *mail, struct mail_folder *folder, uint32_t uid);
+/* What is known of it now: 0 = nothing; ERR_BROKEN; or 1 and the octets of a stub. Any thread. */
+int broken_look(struct mail *mail, struct mail_folder *folder, uint32_t uid, GBytes **stub_out, struct error *err);
+
+/* fetch.c: bodies on their way */
+void fetch_park(struct mail *mail, struct park *park); /* park_fn: a body, or its size */
+/* A fetch of `uids` (uint32_t) of this folder, ahead of a reader. */
+void fetch_bulk(struct mail *mail, struct mail_folder *folder, const GArray *uids);
+bool fetch_is_under_way(const struct mail_folder *folder, uint32_t uid);
+/* Ends all of this folder: readers get `code`. */
+void fetch_stop_all(struct mail_folder *folder, int code, const struct error *err);
+
+/* daily.c: what was fetched today, kept over restarts */
 void daily_load(struct mail *mail);
 int daily_check(struct mail *mail, uint64_t bytes, struct error *err);
+void daily_add(struct mail *mail, uint64_t bytes);
+void daily_save(struct mail *mail);
 
 /* prefetch.c */
 void walk_missed(struct mail *mail, struct mail_folder *folder, uint32_t uid); /* loop */
 void walk_hit(struct mail *mail, struct mail_folder *folder, uint32_t uid);    /* any thread; cheap */
-void walk_arrived(struct mail *mail, struct mail_folder *folder);              /* loop */
+/* A body of bulk work has come, or won't. Loop only. */
+void walk_arrived(struct mail *mail, struct mail_folder *folder, uint64_t bytes, bool well);
 void walk_free(struct mail_folder *folder);

@@ -28,6 +28,7 @@ struct sync {
 	GQueue parks;
 	struct source_sync_job job;
 	struct source_state state;
+	uint64_t started_ms;
 	bool reset;
 	bool other;             /* known messages turned out to be others */
 	bool overflow;
@@ -113,7 +114,11 @@ static void folder_reset(struct sync *sync)
 	struct mail_folder *folder = sync->folder;
 	struct mail_event event = {.type = MAIL_EVENT_FOLDER_RESET, .folder = folder};
 	struct listing *old;
+	struct error err;
 
+	error_set(&err, ERR_RENUMBERED, "the folder's messages were numbered anew");
+	walk_free(folder);
+	fetch_stop_all(folder, ERR_RENUMBERED, &err);
 	pthread_mutex_lock(&mail->load_lock);
 	pthread_rwlock_wrlock(&mail->lock);
 	old = folder->listing;
@@ -427,9 +432,10 @@ static void apply(struct sync *sync)
 	pthread_rwlock_unlock(&mail->lock);
 	cache_batch_folder(batch(sync), &row);
 	batch_submit(sync);
-	folder->fresh_ms = now_ms;
+	/* as of the beginning: what came to the server since may be missing */
+	folder->fresh_ms = sync->started_ms;
 	if (sync->job.flags || sync->reset || sync->state.highestmodseq)
-		folder->flags_ms = now_ms;
+		folder->flags_ms = sync->started_ms;
 	atomic_store(&folder->fresh_until_s, fresh_until(mail, now_ms));
 
 	for (guint i = 0; i < changes.messages->len && !changes.many; i++)
@@ -469,7 +475,7 @@ static void on_done(void *ctx, int code, const struct error *err)
 			((struct park *)at->data)->queue = &folder->sync->parks;
 		return;
 	}
-	folder->attempt_ms = now_ms;
+	folder->attempt_ms = sync->started_ms;
 	if (!code) {
 		apply(sync);
 	} else {
@@ -497,6 +503,7 @@ static void sync_start(struct mail *mail, struct mail_folder *folder, struct sou
 	const struct listing *listing;
 
 	sync->mail = mail;
+	sync->started_ms = clock_ms();
 	sync->folder = mail_folder_ref(folder);
 	sync->added = listing_new();
 	sync->flags = g_array_new(FALSE, FALSE, sizeof(struct flag_change));
@@ -559,6 +566,13 @@ void sync_park(struct mail *mail, struct park *park)
 	loaded = folder_load(mail, folder);
 	sync_start(mail, folder, loaded ? folder->state : (struct source_state){0}, park->want_flags);
 	park_wait_in(park, &folder->sync->parks);
+}
+
+void sync_kick(struct mail *mail, struct mail_folder *folder)
+{
+	atomic_store(&folder->fresh_until_s, 0);
+	if (!folder->gone && !folder->sync && !mail->config.offline)
+		sync_start(mail, folder, folder_load(mail, folder) ? folder->state : (struct source_state){0}, false);
 }
 
 /* ---- questions ---- */

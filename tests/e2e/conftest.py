@@ -5,13 +5,21 @@
     truth     (session) {folder: {uid: Message}}: OLENA's mailbox of more than 2,000 varied messages.
               Tests don't change it; a test that changes mail uses fresh_user or its own Place.
     fresh_user() → address  a mailbox that is nobody else's, which the app may open; fill it by mailboxes.*
-    home      a lab.home.Home: config, cache and mounts of this test alone
-    mount     mount(*options, user=OLENA, account="work", keys={…}, **home.mount's) → path; writes the config first
+    home      a lab.home.Home: config, cache and mounts of this test alone; checked at the end for processes and
+              mounts left, sanitizers' reports, and secrets in what mailtree wrote
+    mount     mount(user=OLENA, account="work", keys={…}, text=None, daemon=False, debug=False, **options) → lab.home.Mount:
+              a path with .status() .errors() .remount(**options) .unmount(). `keys` go to the account's group of the
+              config file over those of place.account(), `text` is the whole group instead (a server.account("work")),
+              the rest are mount options: mount(sizes="exact", xattr=True, keys={"timeout": 3})
     proxy     proxy(target_port=None, **Proxy's) → a started Proxy in front of Dovecot, stopped at the end
     proxy_tls (session) for proxies that rewrite
-    goimap    (session) the second server, filled with the same mail
+    scripted  scripted(model=None, handlers=None, **Scripted's) → a started lab.scripted.Scripted, stopped at the end
+    goimap    (session) the second server, with the same mail in goimap.truth: {folder: {uid: bytes}}, as imaplib reads it
+    unknown_ca (session) a certificate authority that nobody trusts
+    wait_for  wait_for(condition, timeout_s=20, what=…) → the first true value of condition()
 
-The binary is $MAILTREE_BIN or build/mailtree. Never as root: it sees neither mode bits nor fusermount3's limits.
+@pytest.mark.long: runs with --long only. @pytest.mark.plain: not under sanitizers (memory, time). The binary is $MAILTREE_BUILD/mailtree, else build/mailtree. Never as root:
+it sees neither mode bits nor fusermount3's limits; scripts/test starts the suite as the user mailtree-test.
 """
 
 import itertools
@@ -25,17 +33,20 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from lab import mailboxes  # noqa: E402
+from lab import mailboxes, net  # noqa: E402
+from lab.certs import CertificateAuthority  # noqa: E402
 from lab.goimap import GoImap  # noqa: E402
 from lab.home import Home, default_binary  # noqa: E402
 from lab.place import OLENA, TENANT, Place  # noqa: E402
 from lab.proxy import Proxy, ProxyTls  # noqa: E402
+from lab.scripted import Scripted  # noqa: E402
 
 MESSAGES = 2_200
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "long: takes minutes; runs with --long only")
+    config.addinivalue_line("markers", "plain: measures what sanitizers change; doesn't run under them")
 
 
 def pytest_addoption(parser):
@@ -54,7 +65,7 @@ def pytest_sessionstart(session):
     if os.geteuid() == 0:
         pytest.exit("end-to-end tests run as an ordinary user: see scripts/test", 2)
     if not session.config.option.collectonly and not default_binary().exists():
-        pytest.exit(f"{default_binary()} is missing: build it, or set MAILTREE_BIN", 2)
+        pytest.exit(f"{default_binary()} is missing: build it, or set MAILTREE_BUILD", 2)
 
 
 @pytest.fixture(scope="session")
@@ -66,6 +77,17 @@ def place():
             yield started
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def calm_authority(request):
+    """No test leaves its faults to the next."""
+    yield
+    if "place" in request.fixturenames:
+        authority = request.getfixturevalue("place").authority
+        authority.set_fault(None)
+        authority.set_delay(0)
+        authority.set_lifetime(3600)
 
 
 @pytest.fixture(scope="session")
@@ -89,26 +111,42 @@ def fresh_user(place):
 def goimap(tmp_path_factory, truth):
     with GoImap(tmp_path_factory.mktemp("goimap")) as server:
         server.fill({folder: messages.values() for folder, messages in truth.items()})
+        client = server.imap()
+        server.truth = {folder: Place.fetch_all(client, folder) for folder in truth}
+        client.logout()
         yield server
 
 
 @pytest.fixture
-def home():
-    with Home() as made:
+def home(place):
+    known = len(place.authority.tokens.texts())
+
+    def secrets():
+        found = {f"a token ({number})": token for number, token in enumerate(place.authority.tokens.texts()[known:])}
+        found |= {f"the password of {user}": place.password(user) for user in (OLENA,)}
+        found |= {f"client secret {number}": secret.value for number, secret in enumerate(place.app.secrets)}
+        return found | {"the second server's password": Scripted.PASSWORD}
+    with Home(secrets=secrets) as made:
         yield made
 
 
 @pytest.fixture
 def mount(place, home):
-    def do(*options, user=OLENA, account="work", keys=None, **more):
-        home.write_config(place.account(account, user, **(keys or {})))
-        return home.mount(account, *options, **more)
+    def do(user=OLENA, account="work", keys=None, text=None, daemon=False, debug=False, **options):
+        group = account.partition(":")[0]
+        home.set_account(group, text or place.account(group, user, **(keys or {})))
+        return home.mount(account, daemon=daemon, debug=debug, **options)
     return do
 
 
 @pytest.fixture(scope="session")
 def proxy_tls(place):
     return ProxyTls(place.ca.server_context(place.certificate), place.ca.client_context())
+
+
+@pytest.fixture(scope="session")
+def unknown_ca(tmp_path_factory):
+    return CertificateAuthority(tmp_path_factory.mktemp("unknown-ca"), "nobody knows it")
 
 
 @pytest.fixture
@@ -122,3 +160,21 @@ def proxy(place):
     yield do
     for made in started:
         made.stop()
+
+
+@pytest.fixture
+def scripted():
+    started = []
+
+    def do(model=None, handlers=None, **options):
+        made = Scripted(model, handlers, **options).start()
+        started.append(made)
+        return made
+    yield do
+    for made in started:
+        made.stop()
+
+
+@pytest.fixture
+def wait_for():
+    return net.wait_until

@@ -7,6 +7,7 @@
 #include "src/base/banned.h"
 
 #define BODY_EVENT "body data "
+#define ALL_POINTS_MAX 2048u /* the longest input that is cut at every point */
 
 /* Anything but printable ASCII, and the '%' that says so, as %XX. */
 static void put_text(GString *out, const char *text, size_t length)
@@ -165,8 +166,10 @@ static void put_search(GString *out, const struct imap_response *r)
 
 static void put_esearch(GString *out, const struct imap_response *r)
 {
-	if (r->esearch.tag)
-		g_string_append_printf(out, " tag=%s", r->esearch.tag);
+	if (r->esearch.tag) {
+		g_string_append(out, " tag=");
+		put_text(out, r->esearch.tag, strlen(r->esearch.tag));
+	}
 	if (r->esearch.uid)
 		g_string_append(out, " uid");
 	if (r->esearch.min)
@@ -239,15 +242,15 @@ static bool on_body_begin(void *ctx, const struct imap_literal *literal)
 
 	g_string_append_printf(recorder->events, "body begin sequence=%u uid=%u size=%" PRIu64 "\n", literal->sequence,
 		literal->uid, literal->size_bytes);
-	return !recorder->refuse_bodies;
+	return !recorder->script.refuse_bodies;
 }
 
 static int on_body_data(void *ctx, const char *bytes, size_t length)
 {
 	struct recorder *recorder = ctx;
 
-	if (recorder->body_error)
-		return recorder->body_error;
+	if (recorder->script.body_error)
+		return recorder->script.body_error;
 	if (!recorder->in_body)
 		g_string_append(recorder->events, BODY_EVENT);
 	recorder->in_body = true;
@@ -268,34 +271,113 @@ static void on_response(void *ctx, const struct imap_response *response)
 	struct recorder *recorder = ctx;
 
 	put_response(recorder->events, response);
-	if (++recorder->responses == recorder->stop_after)
+	if (++recorder->responses == recorder->script.stop_after) {
 		imap_parser_stop(recorder->parser);
+		recorder->stopped = true;
+	}
 }
 
 const struct imap_parser_ops recorder_ops = {on_body_begin, on_body_data, on_body_end, on_response};
 
-void recorder_init(struct recorder *recorder)
+void recorder_init(struct recorder *recorder, const struct recorder_script *script)
 {
 	*recorder = (struct recorder){.events = g_string_new(NULL)};
+	if (script)
+		recorder->script = *script;
 	recorder->parser = imap_parser_new(&recorder_ops, recorder);
 }
 
 void recorder_fini(struct recorder *recorder)
 {
 	imap_parser_free(recorder->parser);
-	g_string_free(recorder->events, TRUE);
+	if (recorder->events)
+		g_string_free(recorder->events, TRUE);
+}
+
+/* What failed stays failed, with the same words. */
+static void check_failed(struct recorder *recorder, int code, const struct error *first)
+{
+	size_t events = recorder->events->len;
+	struct error again = {0};
+
+	g_assert_cmpint(imap_parser_feed(recorder->parser, "* OK\r\n", 6, &again), ==, code);
+	g_assert_cmpstr(again.text, ==, first->text);
+	g_assert_cmpuint(recorder->events->len, ==, events);
 }
 
 int recorder_feed(struct recorder *recorder, const char *bytes, size_t length)
 {
 	struct error err = {0};
-	int code = imap_parser_feed(recorder->parser, bytes, length, &err);
 
-	if (code) {
-		if (recorder->in_body)
-			g_string_append_c(recorder->events, '\n');
-		recorder->in_body = false;
-		g_string_append_printf(recorder->events, "error: %s\n", err.text);
+	for (;;) {
+		int code = imap_parser_feed(recorder->parser, bytes, length, &err);
+		size_t rest = imap_parser_rest(recorder->parser);
+
+		if (code) {
+			if (recorder->in_body)
+				g_string_append_c(recorder->events, '\n');
+			recorder->in_body = false;
+			check_failed(recorder, code, &err);
+			g_string_append_printf(recorder->events, "error: %s\n", err.text);
+			return code;
+		}
+		g_assert_cmpuint(rest, <=, length);
+		recorder->taken += length - rest;
+		if (recorder->stopped)
+			g_string_append_printf(recorder->events, "stop at=%zu\n", recorder->taken);
+		else
+			g_assert_cmpuint(rest, ==, 0);
+		recorder->stopped = false;
+		if (rest == 0)
+			return 0;
+		bytes += length - rest;
+		length = rest;
 	}
-	return code;
+}
+
+char *recorder_play(const struct recorder_script *script, const char *bytes, size_t length, size_t first, size_t piece)
+{
+	struct recorder recorder;
+	size_t at = 0, step = MIN(first, length), room = MAX(step, piece > 0 ? MIN(piece, length) : length - step);
+	/* Each piece ends where the room ends, so that a sanitizer sees a read past it. */
+	g_autofree char *copy = g_malloc(room);
+	char *events;
+	int code = 0;
+
+	recorder_init(&recorder, script);
+	while (!code && at < length) {
+		memcpy(copy + room - step, bytes + at, step);
+		code = recorder_feed(&recorder, copy + room - step, step);
+		at += step;
+		step = piece > 0 ? MIN(piece, length - at) : length - at;
+	}
+	if (!code && imap_parser_mid_response(recorder.parser))
+		g_string_append(recorder.events, recorder.in_body ? "\nunfinished\n" : "unfinished\n");
+	events = g_string_free(g_steal_pointer(&recorder.events), FALSE);
+	recorder_fini(&recorder);
+	return events;
+}
+
+static void check_cut(const struct recorder_script *script, const char *bytes, size_t length, size_t first,
+	size_t piece, const char *expected)
+{
+	g_autofree char *events = recorder_play(script, bytes, length, first, piece);
+
+	if (strcmp(events, expected) != 0)
+		g_error("cut at %zu, then each %zu octets:\n%s\ninstead of\n%s", first, piece, events, expected);
+}
+
+char *recorder_play_all_cuts(const struct recorder_script *script, const char *bytes, size_t length)
+{
+	static const size_t pieces[] = {1, 2, 3, 7, 61, 4093, 65537};
+	size_t stride = length / ALL_POINTS_MAX + 1;
+	char *expected = recorder_play(script, bytes, length, length, 0);
+
+	for (size_t i = 0; i < G_N_ELEMENTS(pieces); i++)
+		if (stride == 1 || pieces[i] == 1 || pieces[i] > 8)
+			check_cut(script, bytes, length, pieces[i], pieces[i], expected);
+	/* A stride through a huge input would read it too often. */
+	for (size_t first = 1; stride <= 8 && first < length; first += stride)
+		check_cut(script, bytes, length, first, 0, expected);
+	return expected;
 }

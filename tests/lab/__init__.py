@@ -3,6 +3,7 @@
 
     place.py       an authority, Dovecot and a certificate authority in one folder: what most tests start
     home.py        a home for mailtree itself: config, mounts, and the proof that nothing is left behind
+    leaks.py       finds secrets in logs, however they are written
 
     authority.py   an OAuth authority that speaks Microsoft identity v2.0; directory.py: whom it knows,
                    tokens.py: what it gave out, oautherror.py: its errors, grants/: one file a grant

@@ -5,7 +5,8 @@
     tenant = authority.directory.add_tenant("contoso.example")
     app = tenant.add_app(mailboxes=["olena@contoso.example"])
     authority.start()                               # authority.url: http://127.0.0.1:PORT
-    authority.set_lifetime(3); authority.revoke_all(); authority.set_fault("503"); authority.counters()
+    authority.set_lifetime(3); authority.revoke_all(); authority.set_fault("503"); authority.set_delay(2)
+    authority.counters()
     authority.stop()
 
 Endpoints: POST /TENANT/oauth2/v2.0/token · POST /introspect (RFC 7662, asked by Dovecot) ·
@@ -50,6 +51,7 @@ class Authority:
         self._lifetime_s = 3600.0
         self._fault = None
         self._faults_left = None
+        self._delay_s = 0.0
         self._stop = threading.Event()
         self._counters = collections.Counter()
 
@@ -98,6 +100,10 @@ class Authority:
             raise ValueError(f"no such fault: {fault}")
         with self._lock:
             self._fault, self._faults_left = fault, times
+
+    def set_delay(self, seconds):
+        """How long the token endpoint thinks before each answer."""
+        self._delay_s = float(seconds)
 
     def counters(self):
         """{"token": all token requests, "token:GRANT": by grant, "issued": …, "refused": …, "introspect": …}"""
@@ -162,6 +168,8 @@ class Authority:
             self.revoke_all()
         elif action == "set_fault":
             self.set_fault(request.get("fault"), request.get("times"))
+        elif action == "set_delay":
+            self.set_delay(request["seconds"])
         elif action == "reset_counters":
             self.reset_counters()
         elif action == "add_app":
@@ -189,6 +197,9 @@ class Authority:
 
     def stall(self):
         self._stop.wait(STALL_S)
+
+    def delay(self):
+        self._stop.wait(self._delay_s)
 
 
 class _Server(http.server.ThreadingHTTPServer):
@@ -255,6 +266,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         authority = self.server.authority
         token_path = re.fullmatch(r"/([^/]+)/oauth2/v2\.0/token", path)
         if token_path:
+            authority.delay()
             if not self._play(authority.take_fault()):
                 self._send(*authority.answer_token(urllib.parse.unquote(token_path[1]), _form(body)))
         elif path == "/introspect":

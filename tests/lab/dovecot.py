@@ -5,7 +5,7 @@
     server.add_password("olena@contoso.example", "secret")     # PLAIN and LOGIN; before or after start()
     server.start()            # .port (implicit TLS), .starttls_port (STARTTLS)
     server.maildir(user)      # where maildir.Maildir puts messages
-    server.restart(); server.stop(); server.log()
+    server.use_certificate(other); server.restart(); server.stop(); server.log()
 
 Any user name has a mailbox (made at the first login). XOAUTH2 and OAUTHBEARER are checked by token
 introspection. An app-only token may open several mailboxes and the mailbox is what the SASL string's
@@ -29,8 +29,6 @@ import subprocess
 
 from . import net
 from .maildir import DIRNAME, Maildir
-
-EXTENSIONS_ALL = ("zlib",)
 
 CONFIG = """
 protocols = imap
@@ -174,7 +172,7 @@ class Dovecot:
         identity = {}
         if os.geteuid() == 0:
             identity = {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}
-        # Ends with us even when we are killed; a child that must live longer is started by daemon.py.
+        # Ends with us even when we are killed; the demo's, which must live longer, has a process of its own above it.
         command = ["setpriv", "--pdeathsig", "TERM", program(), "-F", "-c", str(self._config_file())]
         with open(self.base / "start.log", "ab") as log:
             self._child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
@@ -187,13 +185,18 @@ class Dovecot:
         return self
 
     def stop(self):
-        net.end_child(self._child)
+        # A login process that is told by the master alone waits six seconds when it is young.
+        net.end_child(self._child, leads_group=True)
         self._child = None
 
     def restart(self):
         """Stops and starts again, on the same ports, with the same mail."""
         self.stop()
         return self.start()
+
+    def use_certificate(self, certificate):
+        """From the next start on: of an unknown authority, expired, for another name …"""
+        self._certificate = certificate
 
     def __enter__(self):
         return self.start()

@@ -1,18 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A home for mailtree of its own: config, cache, state, runtime folder, mounts; nothing of the user's is touched.
+"""A home for mailtree itself: config, cache, state, runtime folder, mounts; nothing of the user's is touched.
 
-    with Home(binary) as home:
-        home.write_config(place.account("work"))
-        root = home.mount("work")                       # pathlib.Path; foreground process, log in home.log()
-        root = home.mount("work", "-o", "sizes=exact", debug=True)
-        root = home.mount("work", daemon=True)          # as a person does: returns when mailtree returns
-        result = home.run("ls", "work", "--json")       # CompletedProcess: returncode, stdout, stderr (text)
-        home.umount(root)                               # mailtree umount, and waits for the process to end
-    # leaving unmounts what is mounted, by force if it must, and asserts that no process is left
+    with Home() as home:
+        home.set_account("work", place.account("work"))   # a group of the config file
+        mount = home.mount("work", sizes="exact", xattr=True)     # -o sizes=exact,xattr; -f, log in home.log()
+        mount = home.mount("work", daemon=True)           # as a person does: returns when mailtree returns
+        mount.path, mount / "INBOX", os.listdir(mount)    # a Mount is a path
+        mount.status()                                    # .mailtree/status.json as data
+        mount.remount(names="uid"); mount.unmount()       # the clean way; both wait for the process to end
+        result = home.run("ls", "work", "--json")         # CompletedProcess: returncode, stdout, stderr (text)
 
-The binary is `binary`, else $MAILTREE_BIN, else build/mailtree. Reports of sanitizers become errors on leaving.
+Leaving unmounts what is mounted, by force if it must. It then fails for a process that is left, one that ended
+badly, a sanitizer's report, and for a secret of home.secrets (name → value, or a callable that returns that) in
+a log, in standard error of a command, or in a process's arguments. MAILTREE_TEST_KEEP keeps the folder.
+
+The binary is $MAILTREE_BUILD/mailtree; MAILTREE_BUILD is build/ unless set.
 """
 
+import json
 import os
 import pathlib
 import shlex
@@ -21,12 +26,14 @@ import subprocess
 import tempfile
 
 from . import net
+from .leaks import find_leaks
 
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
+LOG_TAIL = 4_000
 
 
 def default_binary():
-    return pathlib.Path(os.environ.get("MAILTREE_BIN") or PROJECT / "build" / "mailtree").resolve()
+    return pathlib.Path(os.environ.get("MAILTREE_BUILD") or PROJECT / "build").resolve() / "mailtree"
 
 
 def is_mounted(path):
@@ -35,14 +42,126 @@ def is_mounted(path):
         return any(line.split()[4] == wanted for line in file)
 
 
+def option_words(options):
+    """{"sizes": "exact", "xattr": True, "poll": 0} → ["-o", "sizes=exact,xattr,poll=0"]; None leaves one out."""
+    words = []
+    for name, value in options.items():
+        if value is True:
+            words.append(name)
+        elif value is not None and value is not False:
+            text = str(value).replace(",", "\\,")
+            words.append(f"{name}={text}")
+    return ["-o", ",".join(words)] if words else []
+
+
+class Mount(os.PathLike):
+    """A mount point of Home.mount(). Use it as a path."""
+
+    def __init__(self, home, path, account, options, daemon, debug):
+        self.home, self.path, self.account, self.options = home, path, account, options
+        self.process = None  # subprocess.Popen of a foreground mount
+        self._daemon, self._debug = daemon, debug
+
+    def __fspath__(self):
+        return str(self.path)
+
+    def __truediv__(self, name):
+        return self.path / name
+
+    def __str__(self):
+        return str(self.path)
+
+    @property
+    def is_mounted(self):
+        return is_mounted(self.path)
+
+    def status(self):
+        return json.loads((self.path / ".mailtree" / "status.json").read_text())
+
+    def errors(self):
+        """The lines of errors.log."""
+        return (self.path / ".mailtree" / "errors.log").read_text().splitlines()
+
+    def refresh(self):
+        return (self.path / ".mailtree" / "refresh").read_text()
+
+    def remount(self, **options):
+        """Unmounts and mounts again, with these options over those it had."""
+        if self.is_mounted:
+            self.unmount()
+        self.options = self.options | options
+        return self.start()
+
+    def start(self, timeout_s=20):
+        home = self.home
+        arguments = ["mount", self.account, str(self.path), *option_words(self.options)]
+        if self._debug:
+            arguments.append("-d")
+        if self._daemon:
+            result = home.run(*arguments, timeout_s=timeout_s)
+            if result.returncode != 0:
+                raise AssertionError(f"mount ended with {result.returncode}: {result.stderr}")
+            assert self.is_mounted, "mailtree mount returned before the mount was there"
+            return self
+        with open(home.new_log(), "wb") as log:
+            self.process = subprocess.Popen([str(home.binary), *arguments, "-f"], env=home.environment(), cwd=home.path,
+                                            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        try:
+            net.wait_until(lambda: self.is_mounted or self.process.poll() is not None, timeout_s, "the mount")
+            assert self.process.poll() is None, f"mailtree mount ended with {self.process.returncode}"
+        except (TimeoutError, AssertionError) as error:
+            self.end()
+            raise AssertionError(f"{error}\n{home.log()[-LOG_TAIL:]}") from None
+        return self
+
+    def unmount(self, timeout_s=20):
+        """The clean way; fails when mailtree's process doesn't end, or ends badly."""
+        home = self.home
+        result = home.run("umount", self.path, timeout_s=timeout_s)
+        assert result.returncode == 0, f"umount: {result.stderr}"
+        assert not self.is_mounted, "mailtree umount returned while the mount was there"
+        if self.process:
+            process, self.process = self.process, None
+            status = process.wait(timeout_s * net.SLOWNESS)
+            assert status == 0, f"the mount ended with {status}:\n{home.log()[-LOG_TAIL:]}"
+        else:
+            net.wait_until(lambda: not home.processes(self.path), timeout_s, "the mount's process to end")
+
+    def end(self):
+        """By any means; returns what had to be complained about."""
+        complaints = []
+        for flags in ("-u", "-uz"):
+            if not self.is_mounted:
+                break
+            try:
+                subprocess.run(["fusermount3", flags, str(self.path)], capture_output=True, timeout=20)
+            except subprocess.TimeoutExpired:
+                complaints.append(f"fusermount3 {flags} hung")
+        if self.process:
+            try:
+                status = self.process.wait(10 * net.SLOWNESS)
+                # A test may have killed it.
+                if status not in (0, -9):
+                    complaints.append(f"the mount's process ended with {status}")
+            except subprocess.TimeoutExpired:
+                complaints.append("the mount's process outlived its mount")
+                self.process.kill()
+                self.process.wait()
+            self.process = None
+        return complaints
+
+
 class Home:
-    def __init__(self, binary=None, keep=bool(os.environ.get("MAILTREE_TEST_KEEP"))):
+    def __init__(self, binary=None, secrets=None, keep=bool(os.environ.get("MAILTREE_TEST_KEEP"))):
         self.binary = pathlib.Path(binary or default_binary())
+        self.secrets = secrets or {}
         # Short: Unix sockets lie below it, and their paths may have 107 bytes.
         self.path = pathlib.Path(tempfile.mkdtemp(prefix="mt-"))
         self._keep = keep
-        self._mounts = {}
+        self._accounts = {}
+        self._mounts = []
         self._logs = 0
+        self._complaints = []
         for name in ("config", "cache", "state", "run", "mnt"):
             (self.path / name).mkdir(mode=0o700)
 
@@ -51,6 +170,11 @@ class Home:
     @property
     def config_file(self):
         return self.path / "config" / "mailtree" / "config"
+
+    def set_account(self, group, text):
+        """Adds or replaces one group of the config file; `text` begins with [group]."""
+        self._accounts[group] = text
+        self.write_config(*self._accounts.values())
 
     def write_config(self, *texts):
         self.config_file.parent.mkdir(mode=0o700, exist_ok=True)
@@ -69,54 +193,26 @@ class Home:
             "LSAN_OPTIONS": sanitizers, "TSAN_OPTIONS": sanitizers,
         } | more
 
-    def run(self, *arguments, timeout_s=60, check=False, text=True, **more):
-        env = self.environment(**more.pop("env", {}))
-        result = subprocess.run([str(self.binary), *map(str, arguments)], env=env, capture_output=True, text=text,
-                                timeout=timeout_s, stdin=more.pop("stdin", subprocess.DEVNULL), **more)
+    def run(self, *arguments, timeout_s=60, check=False, text=True, env=None, stdin=subprocess.DEVNULL, **more):
+        result = subprocess.run([str(self.binary), *map(str, arguments)], env=self.environment(**(env or {})),
+                                capture_output=True, text=text, timeout=timeout_s * net.SLOWNESS, stdin=stdin, **more)
+        self._look_for_secrets(f"standard error of mailtree {arguments[0]}", result.stderr)
         if check and result.returncode != 0:
             raise AssertionError(f"{shlex.join(map(str, arguments))} ended with {result.returncode}: {result.stderr}")
         return result
 
     # Mounts
 
-    def mount(self, account, *options, name=None, debug=False, daemon=False, timeout_s=20, env=None):
+    def mount(self, account, name=None, daemon=False, debug=False, timeout_s=20, **options):
         point = self.path / "mnt" / (name or f"m{len(list((self.path / 'mnt').iterdir()))}")
         point.mkdir(exist_ok=True)
-        arguments = ["mount", account, str(point), *options]
-        if daemon:
-            result = self.run(*arguments, timeout_s=timeout_s, env=env or {})
-            if result.returncode != 0:
-                raise AssertionError(f"mount ended with {result.returncode}: {result.stderr}")
-            assert is_mounted(point), "mailtree mount returned before the mount was there"
-            self._mounts[point] = None
-            return point
-        arguments += ["-f"] + (["-d"] if debug else [])
+        mount = Mount(self, point, account, options, daemon, debug)
+        self._mounts.append(mount)
+        return mount.start(timeout_s)
+
+    def new_log(self):
         self._logs += 1
-        with open(self.path / f"log.{self._logs}", "wb") as log:
-            child = subprocess.Popen([str(self.binary), *arguments], env=self.environment(**(env or {})),
-                                     stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-        self._mounts[point] = child
-        try:
-            net.wait_until(lambda: is_mounted(point) or child.poll() is not None, timeout_s, "the mount")
-            assert child.poll() is None, f"mailtree mount ended with {child.returncode}"
-        except (TimeoutError, AssertionError) as error:
-            self._end(point)
-            raise AssertionError(f"{error}\n{self.log()[-4000:]}") from None
-        return point
-
-    def process(self, point):
-        """The subprocess.Popen of a foreground mount."""
-        return self._mounts[point]
-
-    def umount(self, point, timeout_s=20):
-        """The clean way; fails when mailtree's process doesn't end."""
-        child = self._mounts.pop(point)
-        result = self.run("umount", point, timeout_s=timeout_s)
-        assert result.returncode == 0, f"umount: {result.stderr}"
-        if child:
-            assert child.wait(timeout_s) == 0, f"the mount ended with {child.returncode}:\n{self.log()[-4000:]}"
-        else:
-            net.wait_until(lambda: not self.processes(), timeout_s, "the mount's process to end")
+        return self.path / f"log.{self._logs}"
 
     def log(self):
         """What all foreground mounts wrote, in the order of their start."""
@@ -124,13 +220,15 @@ class Home:
         return "".join(path.read_text(errors="replace") for path in files)
 
     def wipe_cache(self):
+        """The disk cache and the index; while nothing is mounted."""
         for name in ("cache", "state"):
             shutil.rmtree(self.path / name)
             (self.path / name).mkdir(mode=0o700)
 
-    def processes(self):
-        """{pid: arguments} of mailtree processes that were started for this home's mounts."""
+    def processes(self, place=None):
+        """{pid: arguments} of mailtree processes that were started for this home's mounts, or for one of them."""
         found = {}
+        wanted = os.fsencode(place or self.path)
         for entry in pathlib.Path("/proc").iterdir():
             if not entry.name.isdigit():
                 continue
@@ -138,37 +236,22 @@ class Home:
                 words = (entry / "cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if os.path.basename(words[0]) == os.fsencode(self.binary.name) and any(
-                    os.fsencode(self.path) in word for word in words[1:]):
+            if os.path.basename(words[0]) == os.fsencode(self.binary.name) and any(wanted in word for word in words[1:]):
                 found[int(entry.name)] = words
         return found
 
-    def _end(self, point):
-        """By any means; returns what had to be complained about."""
-        child = self._mounts.pop(point)
-        complaints = []
-        for command in (["fusermount3", "-u"], ["fusermount3", "-u", "-z"]):
-            if not is_mounted(point):
-                break
-            try:
-                subprocess.run([*command, str(point)], capture_output=True, timeout=20)
-            except subprocess.TimeoutExpired:
-                complaints.append(f"{' '.join(command)} hung")
-        if child:
-            try:
-                status = child.wait(10)
-                if status not in (0, -9):
-                    complaints.append(f"the mount's process ended with {status}")
-            except subprocess.TimeoutExpired:
-                complaints.append("the mount's process outlived its mount")
-                child.kill()
-                child.wait()
-        return complaints
+    # The end
+
+    def _look_for_secrets(self, where, text):
+        secrets = self.secrets() if callable(self.secrets) else self.secrets
+        self._complaints += [f"{leak}, in {where}" for leak in find_leaks(text, secrets)]
 
     def close(self):
-        complaints = []
-        for point in list(self._mounts):
-            complaints += self._end(point)
+        for words in self.processes().values():
+            self._look_for_secrets("a process's arguments", b" ".join(words))
+        complaints = self._complaints
+        for mount in self._mounts:
+            complaints += mount.end()
         try:
             net.wait_until(lambda: not self.processes(), 10, "processes")
         except TimeoutError:
@@ -178,9 +261,10 @@ class Home:
         for report in sorted(self.path.glob("sanitizer.*")):
             complaints.append(report.read_text(errors="replace")[-6000:])
         log = self.log()
+        self._look_for_secrets("the log", log)
         if not self._keep:
             shutil.rmtree(self.path, ignore_errors=True)
-        assert not complaints, "\n".join([*complaints, log[-4000:]])
+        assert not complaints, "\n".join([*complaints, "The log ends:", log[-LOG_TAIL:]])
 
     def __enter__(self):
         return self

@@ -9,6 +9,8 @@ import subprocess
 import time
 
 LOOPBACK = "127.0.0.1"
+# How much longer than usual things may take: sanitizers, valgrind, a busy machine.
+SLOWNESS = float(os.environ.get("MAILTREE_TEST_SLOWNESS") or 1)
 
 
 def free_port():
@@ -20,7 +22,9 @@ def free_port():
 
 
 def wait_until(condition, timeout_s=20.0, what="a condition", interval_s=0.02):
-    """Returns the first true value of condition(); raises TimeoutError that names `what`."""
+    """Returns the first true value of condition(); raises TimeoutError that names `what`. For what has to
+    happen at last: the time allowed is SLOWNESS times timeout_s."""
+    timeout_s *= SLOWNESS
     deadline = time.monotonic() + timeout_s
     while True:
         value = condition()
@@ -39,11 +43,15 @@ def port_answers(port, host=LOOPBACK):
         return False
 
 
-def end_child(child, timeout_s=10.0):
-    """Ends one subprocess.Popen: TERM, and KILL when it doesn't listen."""
+def end_child(child, timeout_s=10.0, leads_group=False):
+    """Ends one subprocess.Popen: TERM, and KILL when it doesn't listen. `leads_group`: it was started with
+    start_new_session, and its children are told to end, too."""
     if child is None or child.poll() is not None:
         return
-    child.send_signal(signal.SIGTERM)
+    if leads_group:
+        os.killpg(child.pid, signal.SIGTERM)
+    else:
+        child.send_signal(signal.SIGTERM)
     try:
         child.wait(timeout_s)
     except subprocess.TimeoutExpired:

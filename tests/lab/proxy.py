@@ -3,6 +3,7 @@
 
     with Proxy(dovecot.port, rtt_ms=50, bits_per_s=20e6) as proxy:   # bytes pass as they are: TLS end to end
         proxy.port
+        proxy.split_bytes = 1                      # what the client gets comes in pieces of at most so many
         proxy.counters.bytes_down, .bytes_up, .round_trips, .connections, .connections_now
         proxy.stall(); proxy.resume()              # silence on all connections, new ones too
         proxy.refuse(); proxy.listen()             # connection refused; the port is kept
@@ -83,11 +84,12 @@ class Link:
 
 class Proxy:
     def __init__(self, target_port, rtt_ms=0.0, bits_per_s=None, tls=None, rules=(), port=0,
-                 target_host=net.LOOPBACK):
+                 target_host=net.LOOPBACK, split_bytes=None):
         self.target = (target_host, target_port)
         self.rtt_ms = rtt_ms
         self.bits_per_s = bits_per_s
         self.rules = list(rules)
+        self.split_bytes = split_bytes
         self.counters = Counters()
         self.port = port
         self._tls = tls
@@ -306,8 +308,11 @@ class Connection:
                 self.cut(plan[1])
                 raise EOFError
         self._passed[direction] += len(data)
-        writer.write(data)
-        await writer.drain()
+        size = self._proxy.split_bytes if direction == "down" else None
+        for start in range(0, len(data), size or len(data) or 1):
+            # Each write is a packet, and a TLS record where TLS ends here.
+            writer.write(data[start:start + (size or len(data))])
+            await writer.drain()
 
     def flush_answers(self):
         """Sends what the rules answer in the server's place, at the next place where a response may stand."""

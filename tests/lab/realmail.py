@@ -4,7 +4,7 @@
     for message in python_messages(): …       # some 50 tricky ones of Python's own tests
     for message in spam_assassin(limit=None): …   # some 6,000; fetched once into the cache folder
 
-`python3 -m lab realmail` fetches them ahead (scripts/test does). Each yields a generator.Message with .kind the
+`python3 -m lab prepare` fetches them ahead (scripts/test does). Each yields a generator.Message with .kind the
 name of the file it came from, .content as it is there (unix line ends: what a server makes of them is its
 business), and a date by its position.
 """

@@ -16,7 +16,8 @@ Handlers replace the answer to a command, by its name ("UID FETCH", "LIST", "gre
         # or return bytes; also session.close(), session.silent(), session.read_line()
 
 options: capabilities, split=1 (each byte its own packet), check(mechanism, response) → accepted?
-Ready-made handlers are at the end: silent, close, NOT_CONNECTED, echo_authenticate, …
+Ready-made handlers are at the end: silent, close, NOT_CONNECTED, echo_authenticate, bye_in_literal, …
+for_bodies(handler) keeps one to the fetches of bodies.
 """
 
 import base64
@@ -37,7 +38,7 @@ LITERAL = re.compile(rb"\{(\d+)(\+?)\}\r\n$")
 
 
 class Scripted:
-    PASSWORD = "secret"
+    PASSWORD = "scripted-Passw0rd"
 
     def __init__(self, model=None, handlers=None, context=None, capabilities=CAPABILITIES, split=None, check=None,
                  greeting=b"* OK ready\r\n", port=0):
@@ -340,5 +341,34 @@ def echo_authenticate(_session, command):
     return command.tag + b" BAD Error in IMAP command received by server: " + command.line.rstrip(b"\r\n") + b"\r\n"
 
 
+def bye_in_literal(session, _command):
+    """Announces a body, sends some of it, says goodbye in its middle and closes."""
+    session.send(b"* 1 FETCH (UID 1 BODY[] {1000}\r\nSubject: cut\r\n\r\nhalf a line\r\n* BYE Connection closed. 14\r\n")
+    session.close()
+
+
+def wrong_literal(difference):
+    """Bodies whose announced length is this much more than what is sent (less than, if negative)."""
+    def handler(session, command):
+        folder = session.selected
+        for number, uid in folder.choose(command.arguments.split(None, 1)[0], True):
+            content = folder.messages[uid].content
+            session.send(b"* %d FETCH (UID %d BODY[] {%d}\r\n%b)\r\n" % (
+                number, uid, max(0, len(content) + difference), content))
+        session.send(session.done(command))
+    return for_bodies(handler)
+
+
+def for_bodies(handler):
+    """The handler where message bodies are asked for; the model's own answer elsewhere."""
+    def choose(session, command):
+        if not command.wants_bodies():
+            session.answer(command)
+            return None
+        return handler(session, command) if callable(handler) else handler
+    return choose
+
+
+THROTTLED = b"{tag} BAD Request is throttled. Suggested Backoff Time: 500 milliseconds\r\n"
 NOT_CONNECTED = b"{tag} BAD User is authenticated but not connected.\r\n* BYE Connection closed. 14\r\n"
 OK_WITHOUT_DATA = b"{tag} OK FETCH completed.\r\n"

@@ -1,25 +1,31 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The lab's own tests: what the other tests build on does what it says. pytest tests/lab"""
 
+import base64
 import imaplib
+import itertools
 import json
 import pathlib
 import re
 import shutil
+import ssl
 import sys
 import tempfile
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from lab import generator, mailboxes, mutf7, net, oddities, rules, scripted  # noqa: E402
+from lab import generator, home, mailboxes, mutf7, net, oddities, realmail, rules, scripted  # noqa: E402
+from lab.certs import CertificateAuthority  # noqa: E402
 from lab.demo import Demo  # noqa: E402
 from lab.dialogue import Dialogue  # noqa: E402
 from lab.goimap import GoImap, append  # noqa: E402
+from lab.leaks import find_leaks  # noqa: E402
 from lab.maildir import served_bytes  # noqa: E402
 from lab.place import EVE, OLENA, TEAM, Place, quote  # noqa: E402
 from lab.proxy import Proxy, ProxyTls  # noqa: E402
@@ -50,6 +56,7 @@ def calm_authority(request):
     if "place" in request.fixturenames:
         here = request.getfixturevalue("place")
         here.authority.set_fault(None)
+        here.authority.set_delay(0)
         here.authority.set_lifetime(3600)
 
 
@@ -106,6 +113,17 @@ def test_tokens_are_long_and_counted(place):
 def test_fault_a_number_of_times(place):
     place.authority.set_fault("503", times=2)
     assert [place.token().get("error") for _ in range(3)] == ["temporarily_unavailable"] * 2 + [None]
+
+
+def test_slow_and_silent(place):
+    place.authority.set_delay(0.3)
+    start = time.monotonic()
+    assert "access_token" in place.token()
+    assert 0.3 <= time.monotonic() - start < 5
+    place.authority.set_delay(0)
+    place.authority.set_fault("stall")
+    with pytest.raises(TimeoutError):
+        urllib.request.urlopen(f"{place.authority.url}/{place.tenant.name}/oauth2/v2.0/token", b"", timeout=0.3)
 
 
 def test_control_by_http(place):
@@ -181,6 +199,56 @@ def test_restart_keeps_ports_and_mail(place):
     place.dovecot.restart()
     assert place.dovecot.port == port
     assert_same(place.imap(), place.truth, ["INBOX"])
+
+
+def test_unknown_and_expired_certificates(place, tmp_path):
+    unknown = CertificateAuthority(tmp_path / "unknown", "nobody knows it").issue("imap")
+    try:
+        for certificate, reason in ((unknown, "unable to get local issuer"), (place.ca.issue("old", expired=True), "expired"),
+                                    (place.ca.issue("other", names=["mail.example"]), "IP address mismatch")):
+            place.dovecot.use_certificate(certificate)
+            place.dovecot.restart()
+            with pytest.raises(ssl.SSLCertVerificationError, match=reason):
+                place.connect()
+    finally:
+        place.dovecot.use_certificate(place.certificate)
+        place.dovecot.restart()
+    assert place.imap().noop()[0] == "OK"
+
+
+def test_a_big_message_and_a_folder_of_many(place):
+    maildir, count = place.dovecot.maildir(TEAM), 20_000
+    start = time.monotonic()
+    mailboxes.fill_bulk(maildir, count, "Many", mean_bytes=600)
+    # 100,000 in half a minute, on a slow disk.
+    assert time.monotonic() - start < 6 * net.SLOWNESS
+    big = generator.make_big(30 << 20)
+    mailboxes.fill_messages(maildir, "Big", [big])
+    place.dovecot.own_mail()
+    try:
+        client = place.imap(TEAM)
+        assert client.select("Many", readonly=True)[1] == [b"%d" % count]
+        assert client.uid("SEARCH", "UID", f"{count}:*")[1] == [b"%d" % count]
+        assert place.fetch_all(client, "Big") == {1: big.content}
+        client.logout()
+    finally:
+        place.dovecot.forget_mail(TEAM)
+
+
+def test_real_mail_comes_back_from_dovecot(place):
+    messages = [*realmail.python_messages(), *realmail.spam_assassin()]
+    assert len(messages) > 6_000
+    truth = mailboxes.fill_messages(place.dovecot.maildir(TEAM), "Real", messages)
+    place.dovecot.own_mail()
+    try:
+        client = place.imap(TEAM)
+        bodies = place.fetch_all(client, "Real")
+        # Other people's mail: no comparison that prints it.
+        assert sorted(bodies) == sorted(truth)
+        assert [uid for uid, message in truth.items() if bodies[uid] != served_bytes(message.content)] == []
+        client.logout()
+    finally:
+        place.dovecot.forget_mail(TEAM)
 
 
 # Generator
@@ -328,6 +396,17 @@ def test_bandwidth(place):
         assert 600_000 < rate <= 1_100_000
 
 
+@pytest.mark.parametrize("with_tls", [False, True])
+def test_split(place, tls, with_tls):
+    with Proxy(place.dovecot.port, tls=tls if with_tls else None, split_bytes=1) as proxy:
+        client = place.imap(port=proxy.port)
+        if with_tls:
+            client.send(b"S NOOP\r\n")
+            assert client.sock.recv(1000) == b"S", "each byte comes by itself"
+        else:
+            assert client.noop()[0] == "OK"
+
+
 def test_cut_refuse_stall(place):
     with Proxy(place.dovecot.port) as proxy:
         proxy.cut_next(after_bytes=200)
@@ -375,6 +454,37 @@ def test_scripted_handlers():
         assert b"c2VjcmV0" in client.readline()
 
 
+def scripted_client(server):
+    client = imaplib.IMAP4(net.LOOPBACK, server.port)
+    client.login("olena", scripted.Scripted.PASSWORD)
+    client.select("INBOX", readonly=True)
+    return client
+
+
+def test_scripted_quirks():
+    model = scripted.Model({"INBOX": [b"Subject: x\r\n\r\ntext\r\n"]})
+    fetch = scripted.for_bodies
+    with scripted.Scripted(model, {"UID FETCH": fetch(scripted.bye_in_literal)}) as server:
+        client = scripted_client(server)
+        assert client.uid("FETCH", "1", "(RFC822.SIZE)") == ("OK", [b"1 (UID 1 RFC822.SIZE 20)"]), "only bodies fail"
+        with pytest.raises(imaplib.IMAP4.abort):
+            client.uid("FETCH", "1", "(BODY.PEEK[])")
+    for difference in (1, -1):
+        with scripted.Scripted(model, {"UID FETCH": scripted.wrong_literal(difference)}) as server:
+            client = scripted_client(server)
+            client.sock.settimeout(2)
+            try:
+                answer = client.uid("FETCH", "1", "(BODY.PEEK[])")[1]
+                assert answer[0][1] != model.folders["INBOX"].messages[1].content
+            except imaplib.IMAP4.abort:
+                pass
+    with scripted.Scripted(model, {"UID FETCH": fetch(scripted.OK_WITHOUT_DATA)}) as server:
+        assert scripted_client(server).uid("FETCH", "1", "(BODY.PEEK[])") == ("OK", [None])
+    with scripted.Scripted(model, {"UID FETCH": fetch(scripted.THROTTLED)}) as server:
+        with pytest.raises(imaplib.IMAP4.error, match="Suggested Backoff"):
+            scripted_client(server).uid("FETCH", "1", "(BODY.PEEK[])")
+
+
 def test_goimap_serves_what_was_appended(tmp_path):
     messages = [generator.make_message(1, number) for number in range(1, 50)]
     with GoImap(tmp_path) as server:
@@ -401,3 +511,46 @@ def test_demo_starts_and_stops_what_it_started():
     finally:
         Demo(folder).stop()
         shutil.rmtree(folder)
+
+
+# The home
+
+@pytest.mark.parametrize("secret", ["S~abc/+d\u00e9f ghi?", 'the "password" \\1', "eyJ0eXAi.eyJhdWQi.c2ln-_nature"])
+def test_leaks_are_found_however_they_are_written(secret):
+    data = secret.encode()
+    texts = [secret, urllib.parse.quote(secret, safe=""), urllib.parse.quote_plus(secret), json.dumps({"a": secret})]
+    for before, after in itertools.product(("", "u", "us", "user=a\1auth="), ("", "x", "xy", "\1\1")):
+        inside = before.encode() + data + after.encode()
+        texts += [base64.b64encode(inside).decode(), base64.urlsafe_b64encode(inside).decode().rstrip("=")]
+    for text in texts:
+        assert find_leaks(f"AUTHENTICATE {text} end", {"it": secret}), text
+    assert find_leaks("nothing to see, only " + secret[:-3], {"it": secret}) == []
+
+
+def test_options_of_a_mount():
+    assert home.option_words({}) == home.option_words({"write": False, "uid": None}) == []
+    assert home.option_words({"sizes": "exact", "xattr": True, "poll": 0, "folders": "a,b"}) == [
+        "-o", "sizes=exact,xattr,poll=0,folders=a\\,b"]
+
+
+FAKE = """#!/bin/sh
+case $1 in
+mount) echo "token=$FAKE_TOKEN" >&2; echo report >"$HOME/sanitizer.1"; exit 7 ;;
+say) echo "$2" >&2 ;;
+esac
+"""
+
+
+def test_home_complains(tmp_path):
+    binary = tmp_path / "mailtree"
+    binary.write_text(FAKE.replace("$FAKE_TOKEN", "T0ken-value"))
+    binary.chmod(0o755)
+    with pytest.raises(AssertionError) as caught:
+        with home.Home(binary, {"the token": "T0ken-value", "the secret": "S3cret-value"}) as made:
+            made.run("say", base64.b64encode(b"xS3cret-value").decode())
+            with pytest.raises(AssertionError, match="ended with 7"):
+                made.mount("work")
+    text = str(caught.value)
+    assert "the secret, in base64, in standard error of mailtree say" in text
+    assert "the token, raw, in the log" in text and "report" in text
+    assert not made.path.exists()

@@ -1,0 +1,706 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Bodies on their way. However many readers want a message, it is one `struct body`; it is carried by one
+ * fetch, or by two where a reader can't wait for the bulk fetch that would bring it: the first complete one
+ * stays. Bytes of two fetches are never mixed.
+ *
+ * A fetch that fails over its content is halved until single messages are left. One that fails alone, or is
+ * answered with nothing, is asked for once more; then a check of the folder tells whether it is gone or broken.
+ */
+#include "src/base/limits.h"
+#include "src/base/log.h"
+#include "src/base/loop.h"
+#include "src/mail/internal.h"
+
+#include <string.h>
+
+#include "src/base/banned.h"
+
+#define BULK_BEHIND_BYTES (1u << 20) /* a reader doesn't wait for more bulk bytes than this before its own */
+#define ALONE_TRIES 2u
+
+struct body {
+	struct mail_waiter check; /* first: the folder's check, when the server gave nothing */
+	struct mail_folder *folder; /* a reference */
+	uint32_t uid;
+	uint64_t expected_bytes;  /* what the listing says */
+	uint64_t walk_bytes;      /* the same when a walk asked for it, else 0 */
+	uint64_t announced_bytes; /* UINT64_MAX = not yet */
+	unsigned carriers;        /* fetches that hold it */
+	unsigned alone_tries;
+	bool over;
+	bool checking;
+	struct fetch *receiving;
+	struct error failure; /* of the last fetch */
+	GQueue parks;
+};
+
+struct fetch {
+	struct source_fetch_job job;
+	struct mail *mail;
+	struct mail_folder *folder; /* a reference */
+	struct imap_set uids;
+	GPtrArray *bodies; /* struct body: its own hold on each */
+	bool bulk;
+	/* the literal under way */
+	struct body *now;
+	uint32_t now_uid; /* 0 = not told yet */
+	bool swallow, octets_done;
+	uint64_t length, received;
+	char *memory;
+	struct streaming *streaming; /* survives a restart: what comes again must be the same */
+};
+
+static void fetch_start(struct mail *mail, struct mail_folder *folder, GPtrArray *bodies, bool bulk);
+
+/* ---- life ---- */
+
+static struct body *body_find(const struct mail_folder *folder, uint32_t uid)
+{
+	return folder->bodies ? g_hash_table_lookup(folder->bodies, GUINT_TO_POINTER(uid)) : NULL;
+}
+
+static struct body *body_new(struct mail_folder *folder, uint32_t uid)
+{
+	struct body *body = g_new0(struct body, 1);
+	const struct row *row = folder->listing ? listing_find(folder->listing, uid) : NULL;
+
+	body->folder = mail_folder_ref(folder);
+	body->uid = uid;
+	body->expected_bytes = row ? row->size_bytes : 0;
+	body->announced_bytes = UINT64_MAX;
+	g_queue_init(&body->parks);
+	if (!folder->bodies)
+		folder->bodies = g_hash_table_new(NULL, NULL);
+	g_hash_table_insert(folder->bodies, GUINT_TO_POINTER(uid), body);
+	return body;
+}
+
+static void body_free_if_idle(struct body *body)
+{
+	if (!body->over || body->carriers || body->checking)
+		return;
+	mail_folder_unref(body->folder);
+	g_free(body);
+}
+
+static void drop_streaming(struct fetch *fetch)
+{
+	if (fetch->streaming)
+		body_stream_abort(fetch->mail, fetch->streaming);
+	fetch->streaming = NULL;
+}
+
+static void literal_forget(struct fetch *fetch)
+{
+	if (fetch->now && fetch->now->receiving == fetch)
+		fetch->now->receiving = NULL;
+	fetch->now = NULL;
+	g_free(fetch->memory);
+	fetch->memory = NULL;
+	fetch->octets_done = false;
+}
+
+/* Ends what readers wait for. The body leaves the folder's table: who asks from now on begins anew. */
+static void body_over(struct mail *mail, struct body *body, int code, const struct error *err)
+{
+	struct mail_folder *folder = body->folder;
+
+	if (body->over)
+		return;
+	body->over = true;
+	if (body_find(folder, body->uid) == body)
+		g_hash_table_remove(folder->bodies, GUINT_TO_POINTER(body->uid));
+	if (body->receiving) {
+		struct fetch *fetch = body->receiving;
+
+		drop_streaming(fetch);
+		literal_forget(fetch);
+		fetch->swallow = true;
+	}
+	/* a stub is read like a body */
+	if (code == ERR_BROKEN && mail->config.broken_stub)
+		code = 0;
+	/* who parks again from within `done` waits for another body */
+	park_finish_all(&body->parks, code, err);
+	if (body->walk_bytes)
+		walk_arrived(mail, folder, body->walk_bytes, code == 0 || code == ERR_BROKEN || code == ERR_GONE);
+}
+
+static void body_release(struct body *body)
+{
+	body->carriers--;
+	body_free_if_idle(body);
+}
+
+static void fetch_free(struct fetch *fetch)
+{
+	drop_streaming(fetch);
+	literal_forget(fetch);
+	g_ptr_array_unref(fetch->bodies);
+	imap_set_fini(&fetch->uids);
+	mail_folder_unref(fetch->folder);
+	g_free(fetch);
+}
+
+bool fetch_is_under_way(const struct mail_folder *folder, uint32_t uid)
+{
+	return body_find(folder, uid) != NULL;
+}
+
+/* ---- what comes ---- */
+
+static void sizes_told(struct fetch *fetch, struct body *body, uint64_t length)
+{
+	struct mail *mail = fetch->mail;
+	g_autoptr(GPtrArray) ready = NULL;
+
+	body->announced_bytes = length;
+	/* as lines are changed the length is known only at the end */
+	if (mail->config.eol_lf)
+		return;
+	body_size_learn(mail, fetch->folder, body->uid, length, true);
+	ready = g_ptr_array_new();
+	for (GList *at = body->parks.head; at; at = at->next)
+		if (((struct park *)at->data)->need_bytes == 0)
+			g_ptr_array_add(ready, at->data);
+	for (guint i = 0; i < ready->len; i++)
+		park_finish(ready->pdata[i], 0, NULL);
+}
+
+static void wake_followers(struct body *body, uint64_t written)
+{
+	g_autoptr(GPtrArray) ready = NULL;
+
+	for (GList *at = body->parks.head; at; at = at->next) {
+		if (((struct park *)at->data)->need_bytes > written)
+			continue;
+		if (!ready)
+			ready = g_ptr_array_new();
+		g_ptr_array_add(ready, at->data);
+	}
+	for (guint i = 0; ready && i < ready->len; i++)
+		park_finish(ready->pdata[i], 0, NULL);
+}
+
+static void storage_failed(struct fetch *fetch, struct body *body, const struct error *err)
+{
+	mail_note_error(fetch->mail, err, "%s, UID %u", fetch->folder->raw, body->uid);
+	body_over(fetch->mail, body, err->code, err);
+}
+
+/* The beginning that came before a cut must come again, octet for octet, once it was shown to a reader. */
+static bool streaming_goes_on(struct fetch *fetch, const struct body *body)
+{
+	return fetch->streaming && fetch->streaming->uid == body->uid && fetch->streaming->length == fetch->length;
+}
+
+static void differs(struct fetch *fetch, struct body *body)
+{
+	struct error err;
+	bool seen = fetch->streaming->handed_out;
+
+	drop_streaming(fetch);
+	error_set(&err, ERR_BROKEN, "the server gave other octets when it was asked again after a lost connection");
+	if (seen)
+		broken_mark(fetch->mail, fetch->folder, body->uid, &err);
+	body_over(fetch->mail, body, ERR_BROKEN, &err);
+}
+
+static bool on_begin(void *ctx, uint32_t uid, uint64_t length)
+{
+	struct fetch *fetch = ctx;
+	struct body *body;
+	struct error err;
+
+	literal_forget(fetch);
+	if (!uid && fetch->bodies->len == 1)
+		uid = ((struct body *)fetch->bodies->pdata[0])->uid;
+	body = uid ? body_find(fetch->folder, uid) : NULL;
+	fetch->now_uid = uid;
+	fetch->swallow = false;
+	fetch->length = length;
+	fetch->received = 0;
+	if (uid && (!body || (body->receiving && body->receiving != fetch)))
+		return false;
+	/* a large one can't be held until the server says whose it is: it is asked for alone */
+	if (!body && length > LIMIT_BODY_MEMORY)
+		return false;
+	daily_add(fetch->mail, length);
+	if (body && length > LIMIT_BODY_BYTES) {
+		error_set(&err, ERR_BROKEN, "the server announces %" G_GUINT64_FORMAT " bytes", length);
+		broken_mark(fetch->mail, fetch->folder, uid, &err);
+		body_over(fetch->mail, body, ERR_BROKEN, &err);
+		return false;
+	}
+	if (length <= LIMIT_BODY_MEMORY) {
+		fetch->memory = g_malloc(length + 1);
+	} else if (!streaming_goes_on(fetch, body)) {
+		if (fetch->streaming && fetch->streaming->uid == body->uid && fetch->streaming->handed_out) {
+			differs(fetch, body);
+			return false;
+		}
+		drop_streaming(fetch);
+		fetch->streaming = body_stream_open(fetch->mail, fetch->folder, uid, length, &err);
+		if (!fetch->streaming) {
+			storage_failed(fetch, body, &err);
+			return false;
+		}
+	}
+	fetch->now = body;
+	if (body) {
+		body->receiving = fetch;
+		sizes_told(fetch, body, length);
+	}
+	return true;
+}
+
+static int stream_data(struct fetch *fetch, const char *bytes, size_t length)
+{
+	struct body *body = fetch->now;
+	struct streaming *s = fetch->streaming;
+	struct error err;
+
+	while (length && fetch->received < s->written) {
+		char before[16384];
+		size_t part = MIN(MIN(length, sizeof(before)), s->written - fetch->received);
+		ssize_t got = cache_stream_read(s->stream, fetch->received, before, part, &err);
+
+		if (got != (ssize_t)part || memcmp(before, bytes, part) != 0) {
+			differs(fetch, body);
+			return 0;
+		}
+		fetch->received += part;
+		bytes += part;
+		length -= part;
+	}
+	if (!length)
+		return 0;
+	if (body_stream_write(fetch->mail, s, bytes, length, &err) != 0) {
+		storage_failed(fetch, body, &err);
+		return 0;
+	}
+	fetch->received += length;
+	if (body->parks.length && !fetch->mail->config.eol_lf)
+		wake_followers(body, s->written);
+	return 0;
+}
+
+static int on_data(void *ctx, const char *bytes, size_t length)
+{
+	struct fetch *fetch = ctx;
+
+	atomic_fetch_add(&fetch->mail->fetched_bytes, length);
+	if (fetch->swallow)
+		return 0;
+	if (fetch->memory) {
+		length = MIN(length, fetch->length - fetch->received);
+		memcpy(fetch->memory + fetch->received, bytes, length);
+		fetch->received += length;
+		return 0;
+	}
+	return fetch->now && fetch->streaming ? stream_data(fetch, bytes, length) : 0;
+}
+
+/* CRLF becomes LF; a CR of its own stays. */
+static size_t lines_turn(char *bytes, size_t length)
+{
+	size_t to = 0;
+
+	for (size_t i = 0; i < length; i++) {
+		if (bytes[i] == '\r' && i + 1 < length && bytes[i + 1] == '\n')
+			continue;
+		bytes[to++] = bytes[i];
+	}
+	return to;
+}
+
+static void deliver_memory(struct fetch *fetch, struct body *body)
+{
+	struct mail *mail = fetch->mail;
+	struct cache_key key = body_key(mail, fetch->folder, body->uid);
+	struct cache_body *stored;
+	size_t length = fetch->length;
+	GBytes *bytes;
+	struct error err;
+
+	if (broken_is_stand_in(fetch->memory, length)) {
+		error_set(&err, ERR_BROKEN, "the server sent a notice that it can't convert this message");
+		error_hint(&err, "open it in Outlook; mailtree tries again tomorrow");
+		literal_forget(fetch);
+		broken_mark(mail, fetch->folder, body->uid, &err);
+		body_over(mail, body, ERR_BROKEN, &err);
+		return;
+	}
+	if (mail->config.eol_lf)
+		length = lines_turn(fetch->memory, length);
+	bytes = g_bytes_new_take(g_steal_pointer(&fetch->memory), length);
+	stored = cache_body_put(mail->cache, &key, bytes);
+	g_bytes_unref(bytes);
+	if (mail->config.eol_lf)
+		body_size_learn(mail, fetch->folder, body->uid, cache_body_length(stored), false);
+	cache_body_unref(stored);
+	literal_forget(fetch);
+	broken_clear(mail, fetch->folder, body->uid);
+	body_over(mail, body, 0, NULL);
+}
+
+static void deliver_stream(struct fetch *fetch, struct body *body)
+{
+	struct mail *mail = fetch->mail;
+	struct streaming *s = g_steal_pointer(&fetch->streaming);
+	struct error err;
+	int code;
+
+	literal_forget(fetch);
+	code = body_stream_commit(mail, s, &err);
+	if (code) {
+		storage_failed(fetch, body, &err);
+		return;
+	}
+	broken_clear(mail, fetch->folder, body->uid);
+	body_over(mail, body, 0, NULL);
+}
+
+static void deliver(struct fetch *fetch, struct body *body)
+{
+	atomic_fetch_add(&fetch->mail->fetched_messages, 1);
+	if (fetch->bulk)
+		atomic_fetch_add(&fetch->mail->prefetched, 1);
+	if (fetch->memory)
+		deliver_memory(fetch, body);
+	else
+		deliver_stream(fetch, body);
+}
+
+static void on_end(void *ctx)
+{
+	struct fetch *fetch = ctx;
+
+	if (fetch->swallow)
+		return;
+	fetch->octets_done = true;
+	if (fetch->now)
+		deliver(fetch, fetch->now);
+}
+
+static void on_finished(void *ctx, uint32_t uid, bool has_body)
+{
+	struct fetch *fetch = ctx;
+	struct body *body = body_find(fetch->folder, uid);
+
+	/* the UID came behind the octets */
+	if (fetch->octets_done && !fetch->now_uid && fetch->memory) {
+		if (body && !body->receiving) {
+			sizes_told(fetch, body, fetch->length);
+			deliver(fetch, body);
+		}
+		literal_forget(fetch);
+		return;
+	}
+	if (!has_body && body)
+		error_set(&body->failure, ERR_BROKEN, "the server has this message and gives no octets of it");
+}
+
+static void on_restart(void *ctx)
+{
+	struct fetch *fetch = ctx;
+
+	literal_forget(fetch);
+	fetch->swallow = false;
+}
+
+/* ---- the end of a fetch ---- */
+
+static void body_checked(struct mail_waiter *waiter, int code)
+{
+	struct body *body = (struct body *)waiter;
+	struct mail *mail = body->folder->mail;
+	struct error err = waiter->error;
+	bool there;
+
+	body->checking = false;
+	if (!body->over && code == 0) {
+		there = body->folder->listing && listing_find(body->folder->listing, body->uid);
+		if (there) {
+			code = ERR_BROKEN;
+			err = body->failure;
+			if (err.code != ERR_BROKEN) {
+				char text[ERROR_TEXT_MAX];
+
+				g_strlcpy(text, err.text, sizeof(text));
+				error_set(&err, ERR_BROKEN, "the server can't deliver this message%s%s",
+					*text ? ": " : "", text);
+			}
+			broken_mark(mail, body->folder, body->uid, &err);
+		} else {
+			code = error_set(&err, ERR_GONE, "the message is gone on the server");
+		}
+	}
+	body_over(mail, body, code, &err);
+	body_free_if_idle(body);
+}
+
+static void check_folder(struct mail *mail, struct body *body)
+{
+	body->checking = true;
+	body->check = (struct mail_waiter){.done = body_checked};
+	park_new(mail, &body->check, sync_park, body->folder, 0, 0, true);
+}
+
+static bool is_about_content(int code)
+{
+	return code == 0 || code == ERR_REFUSED || code == ERR_PROTOCOL || code == ERR_BROKEN;
+}
+
+/* What this fetch should have brought and didn't, and no other will. */
+static GPtrArray *leftovers(struct fetch *fetch)
+{
+	GPtrArray *left = g_ptr_array_new();
+
+	for (guint i = 0; i < fetch->bodies->len; i++) {
+		struct body *body = fetch->bodies->pdata[i];
+
+		if (!body->over && body->carriers == 1)
+			g_ptr_array_add(left, body);
+	}
+	return left;
+}
+
+static void halve(struct mail *mail, struct mail_folder *folder, GPtrArray *left, bool bulk)
+{
+	g_autoptr(GPtrArray) first = g_ptr_array_new(), rest = g_ptr_array_new();
+
+	for (guint i = 0; i < left->len; i++)
+		g_ptr_array_add(i < left->len / 2 ? first : rest, left->pdata[i]);
+	fetch_start(mail, folder, first, bulk);
+	fetch_start(mail, folder, rest, bulk);
+}
+
+static void content_failed(struct fetch *fetch, GPtrArray *left, int code, const struct error *err)
+{
+	struct mail *mail = fetch->mail;
+	struct body *body = left->pdata[0];
+
+	if (left->len > 1 && code) {
+		log_info("%s: a FETCH of %u messages failed (%s): asking in halves", fetch->folder->raw, left->len,
+			err->text);
+		halve(mail, fetch->folder, left, fetch->bulk);
+		return;
+	}
+	/* answered OK without them, or already alone: each by itself */
+	for (guint i = 0; i < left->len; i++) {
+		g_autoptr(GPtrArray) alone = g_ptr_array_new();
+
+		body = left->pdata[i];
+		if (code)
+			body->failure = *err;
+		if (fetch->bodies->len == 1)
+			body->alone_tries++;
+		if (body->alone_tries >= ALONE_TRIES) {
+			check_folder(mail, body);
+			continue;
+		}
+		g_ptr_array_add(alone, body);
+		fetch_start(mail, fetch->folder, alone, fetch->bulk && !body->parks.length);
+	}
+}
+
+/* The way to the server failed, not the content: nothing is said of any message. */
+static void way_failed(struct fetch *fetch, GPtrArray *left, int code, const struct error *err)
+{
+	unsigned waiting = 0;
+
+	for (guint i = 0; i < left->len; i++)
+		waiting += ((struct body *)left->pdata[i])->parks.length > 0;
+	if (waiting)
+		mail_note_error(fetch->mail, err, "%s, %u messages", fetch->folder->raw, waiting);
+	for (guint i = 0; i < left->len; i++)
+		body_over(fetch->mail, left->pdata[i], code, err);
+}
+
+static void on_done(void *ctx, int code, const struct error *err)
+{
+	struct fetch *fetch = ctx;
+	struct mail *mail = fetch->mail;
+	g_autoptr(GPtrArray) left = NULL;
+
+	literal_forget(fetch);
+	drop_streaming(fetch);
+	g_queue_remove(&mail->fetches, fetch);
+	left = leftovers(fetch);
+	if (left->len && is_about_content(code))
+		content_failed(fetch, left, code, err);
+	else if (left->len)
+		way_failed(fetch, left, code, err);
+	for (guint i = 0; i < fetch->bodies->len; i++)
+		body_release(fetch->bodies->pdata[i]);
+	if (code == ERR_RENUMBERED || code == ERR_GONE)
+		sync_kick(mail, fetch->folder);
+	fetch_free(fetch);
+}
+
+/* ---- the beginning ---- */
+
+static void fetch_start(struct mail *mail, struct mail_folder *folder, GPtrArray *bodies, bool bulk)
+{
+	struct fetch *fetch = g_new0(struct fetch, 1);
+
+	fetch->mail = mail;
+	fetch->folder = mail_folder_ref(folder);
+	fetch->bodies = g_ptr_array_new();
+	fetch->bulk = bulk;
+	imap_set_init(&fetch->uids);
+	for (guint i = 0; i < bodies->len; i++) {
+		struct body *body = bodies->pdata[i];
+
+		body->carriers++;
+		g_ptr_array_add(fetch->bodies, body);
+		imap_set_add(&fetch->uids, body->uid, body->uid);
+	}
+	fetch->job = (struct source_fetch_job){
+		.name = folder->raw,
+		.uidvalidity = folder->state.uidvalidity,
+		.uids = &fetch->uids,
+		.bulk = bulk,
+		.begin = on_begin,
+		.data = on_data,
+		.end = on_end,
+		.finished = on_finished,
+		.restart = on_restart,
+		.done = on_done,
+		.ctx = fetch,
+	};
+	g_queue_push_tail(&mail->fetches, fetch);
+	mail->source->ops->fetch(mail->source, &fetch->job);
+}
+
+void fetch_bulk(struct mail *mail, struct mail_folder *folder, const GArray *uids)
+{
+	g_autoptr(GPtrArray) bodies = g_ptr_array_new();
+
+	for (guint i = 0; i < uids->len; i++) {
+		uint32_t uid = g_array_index(uids, uint32_t, i);
+
+		struct body *body;
+
+		if (body_find(folder, uid))
+			continue;
+		body = body_new(folder, uid);
+		body->walk_bytes = MAX(body->expected_bytes, 1);
+		g_ptr_array_add(bodies, body);
+	}
+	if (bodies->len)
+		fetch_start(mail, folder, bodies, true);
+}
+
+static void fetch_alone(struct mail *mail, struct body *body)
+{
+	g_autoptr(GPtrArray) bodies = g_ptr_array_new();
+
+	g_ptr_array_add(bodies, body);
+	fetch_start(mail, body->folder, bodies, false);
+}
+
+static uint64_t bytes_before(const struct mail *mail, const struct body *wanted)
+{
+	uint64_t bytes = 0;
+
+	for (const GList *at = mail->fetches.head; at; at = at->next) {
+		const struct fetch *fetch = at->data;
+
+		for (guint i = 0; i < fetch->bodies->len; i++) {
+			const struct body *body = fetch->bodies->pdata[i];
+
+			if (body == wanted)
+				return bytes;
+			if (!body->over)
+				bytes += body->expected_bytes;
+		}
+	}
+	return bytes;
+}
+
+static void want(struct mail *mail, struct park *park)
+{
+	struct mail_folder *folder = park->folder;
+	struct body *body = body_find(folder, park->uid);
+	struct error err;
+
+	if (!body) {
+		const struct row *row = folder->listing ? listing_find(folder->listing, park->uid) : NULL;
+		int code = daily_check(mail, row ? row->size_bytes : 0, &err);
+
+		if (code) {
+			mail_note_error(mail, &err, "%s, UID %u", folder->raw, park->uid);
+			park_finish(park, code, &err);
+			return;
+		}
+		body = body_new(folder, park->uid);
+		park_wait_in(park, &body->parks);
+		fetch_alone(mail, body);
+		return;
+	}
+	if (body->announced_bytes != UINT64_MAX && !mail->config.eol_lf && park->need_bytes == 0) {
+		park_finish(park, 0, NULL);
+		return;
+	}
+	park_wait_in(park, &body->parks);
+	if (body->receiving && body->receiving->streaming && !mail->config.eol_lf)
+		wake_followers(body, body->receiving->streaming->written);
+	else if (!body->receiving && body->carriers == 1 && !body->alone_tries &&
+		 bytes_before(mail, body) > BULK_BEHIND_BYTES)
+		fetch_alone(mail, body);
+}
+
+void fetch_park(struct mail *mail, struct park *park)
+{
+	struct mail_folder *folder = park->folder;
+	struct error err;
+
+	if (folder->gone) {
+		error_set(&err, ERR_GONE, "the folder is gone on the server");
+		park_finish(park, ERR_GONE, &err);
+		return;
+	}
+	/* it came since the reader looked */
+	if (body_is_cached(mail, folder, park->uid)) {
+		park_finish(park, 0, NULL);
+		return;
+	}
+	want(mail, park);
+	walk_missed(mail, folder, park->uid);
+}
+
+void fetch_stop_all(struct mail_folder *folder, int code, const struct error *err)
+{
+	struct mail *mail = folder->mail;
+	GHashTableIter iter;
+	struct body *body;
+
+	for (GList *at = mail->fetches.head, *next; at; at = next) {
+		struct fetch *fetch = at->data;
+
+		next = at->next;
+		if (fetch->folder != folder)
+			continue;
+		mail->source->ops->cancel_fetch(mail->source, &fetch->job);
+		g_queue_delete_link(&mail->fetches, at);
+		for (guint i = 0; i < fetch->bodies->len; i++) {
+			body = fetch->bodies->pdata[i];
+			literal_forget(fetch);
+			body_over(mail, body, code, err);
+			body_release(body);
+		}
+		fetch_free(fetch);
+	}
+	/* those whose check is under way are ended by it */
+	if (!folder->bodies)
+		return;
+	g_hash_table_iter_init(&iter, folder->bodies);
+	while (g_hash_table_iter_next(&iter, NULL, (void **)&body)) {
+		g_hash_table_iter_remove(&iter);
+		body->over = true;
+		park_finish_all(&body->parks, code, err);
+	}
+}

@@ -1,0 +1,403 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Runs every check and test of the project, and counts: see scripts/test, which installs what this needs.
+
+The last line is "N passed, N failed", with ", N skipped" when tests were; the exit status is 1 when anything failed
+or couldn't run. A program's unit tests count one by one. A test may be skipped for "needs --long" alone: any other
+reason, a missing tool for one, counts as failed.
+
+As root the end-to-end tests run as the user mailtree-test, on a copy of the project that this user can read; so
+do they in CI. They have a HOME and a temporary folder of their own, and what they leave mounted or running there
+is ended, and counts as failed.
+"""
+
+import argparse
+import os
+import pathlib
+import pwd
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree
+from dataclasses import dataclass, field
+
+PROJECT = pathlib.Path(__file__).resolve().parents[1]
+USER = "mailtree-test"
+DATA_OF_ROOT = "/var/cache/mailtree-tests"
+WORKERS = min(4, max(2, os.cpu_count() or 1))
+TEST_TIMEOUT_S = 180
+TEST_TIMEOUT_LONG_S = 3600
+STEP_TIMEOUT_S = 1800
+STEP_TIMEOUT_LONG_S = 8 * 3600
+SLOWNESS_SANITIZED = 4
+SKIP_ALLOWED = "needs --long"
+OUTPUT_LINES_SHOWN = 60
+SANITIZER_ENV = {
+    "ASAN_OPTIONS": "detect_leaks=1", "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
+    "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1",
+}
+
+
+class StepError(Exception):
+    """The step couldn't run; its text says why."""
+
+
+@dataclass
+class Counts:
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    problems: list = field(default_factory=list)
+
+    def add(self, other):
+        self.passed += other.passed
+        self.failed += other.failed
+        self.skipped += other.skipped
+        self.problems += other.problems
+
+    def fail(self, problem):
+        self.failed += 1
+        self.problems.append(problem)
+
+    def __str__(self):
+        skipped = f", {self.skipped} skipped" if self.skipped else ""
+        return f"{self.passed} passed, {self.failed} failed{skipped}"
+
+
+# Reports
+
+def count_junit(path):
+    """Of pytest or meson. A meson test is a program: cmocka's own sums in its output are counted."""
+    try:
+        root = xml.etree.ElementTree.parse(path).getroot()
+    except (OSError, xml.etree.ElementTree.ParseError) as error:
+        raise StepError(f"no report of the tests: {error}") from None
+    counts = Counts()
+    for case in root.iter("testcase"):
+        count_case(case, counts)
+    if counts.passed + counts.failed + counts.skipped == 0:
+        raise StepError("there are no tests")
+    return counts
+
+
+def count_case(case, counts):
+    name = ".".join(filter(None, (case.get("classname"), case.get("name"))))
+    output = "".join(child.text or "" for child in case if child.tag in ("system-out", "system-err"))
+    passed = sum(map(int, re.findall(r"\[  PASSED  \] (\d+) test", output)))
+    failed = sum(map(int, re.findall(r"\[  FAILED  \] (\d+) test", output)))
+    skip = case.find("skipped")
+    if case.find("failure") is not None or case.find("error") is not None:
+        counts.passed += passed
+        counts.failed += max(1, failed)
+        counts.problems.append(name)
+    elif skip is None:
+        counts.passed += max(1, passed)
+    elif SKIP_ALLOWED in (skip.get("message") or ""):
+        counts.skipped += 1
+    else:
+        counts.fail(f"{name}: skipped: {skip.get('message')}")
+
+
+# Running things
+
+def run(command, what, **options):
+    """Its output is shown when it fails."""
+    try:
+        result = subprocess.run([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT, text=True, errors="replace", cwd=PROJECT, **options)
+    except OSError as error:
+        raise StepError(f"{what}: {error}") from None
+    if result.returncode != 0:
+        print("\n".join(result.stdout.splitlines()[-OUTPUT_LINES_SHOWN:]))
+        raise StepError(f"{what} ended with {result.returncode}: {shlex.join(map(str, command))[:200]}")
+    return result.stdout
+
+
+def project_files(*patterns):
+    """Those of the project; folders called build… are not its own."""
+    found = set()
+    for top in sorted(PROJECT.iterdir()):
+        if top.name == ".git" or top.name.startswith("build"):
+            continue
+        for pattern in patterns:
+            found.update(path for path in (top.rglob(pattern) if top.is_dir() else PROJECT.glob(pattern))
+                         if path.is_file() and "__pycache__" not in path.parts)
+    return sorted(found)
+
+
+def first_line(path):
+    with open(path, "rb") as file:
+        return file.readline(200)
+
+
+# Checks
+
+def check_format():
+    files = project_files("*.c", "*.h")
+    result = subprocess.run(["clang-format-14", "--dry-run", "-Werror", *map(str, files)], capture_output=True, text=True)
+    wrong = sorted({line.split(":")[0] for line in result.stderr.splitlines() if ": error:" in line})
+    counts = Counts(passed=len(files) - len(wrong))
+    for path in wrong:
+        counts.fail(f"{pathlib.Path(path).relative_to(PROJECT)}: run clang-format-14 -i on it")
+    if result.returncode != 0 and not wrong:
+        raise StepError(result.stderr[-1000:])
+    return counts
+
+
+def check_scripts():
+    counts = Counts()
+    for path in project_files("*"):
+        is_shell = re.match(rb"#!\s*/bin/(ba)?sh\b", first_line(path)) is not None
+        is_python = path.suffix == ".py"
+        if not is_shell and not is_python:
+            continue
+        try:
+            run(["shellcheck" if is_shell else "pyflakes3", path], "lint")
+            counts.passed += 1
+        except StepError as error:
+            counts.fail(str(error))
+    return counts
+
+
+def check_manuals():
+    counts = Counts()
+    for path in project_files("*.1", "*.5", "*.8"):
+        output = run(["man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z", path], "man", env=os.environ | {"MANWIDTH": "80"})
+        warnings = [line for line in output.splitlines() if "warning" in line or "error" in line.split(":")[:4]]
+        if warnings:
+            counts.fail(f"{path.name}: {warnings[0]}")
+        else:
+            counts.passed += 1
+    return counts
+
+
+# Builds and their unit tests
+
+def build(folder, *options):
+    settled = (PROJECT / folder / "build.ninja").exists()
+    run(["meson", "configure" if settled else "setup", folder, *options], "meson")
+    run(["ninja", "-C", folder], f"the build in {folder}")
+    return Counts(passed=1)
+
+
+def unit_tests(folder, slowness=1):
+    report = PROJECT / folder / "meson-logs" / "testlog.junit.xml"
+    report.unlink(missing_ok=True)
+    problem = None
+    try:
+        run(["meson", "test", "-C", folder, "--no-rebuild", "--print-errorlogs", "--timeout-multiplier", slowness],
+            "meson test", env=os.environ | SANITIZER_ENV)
+    except StepError as error:
+        problem = str(error)
+    counts = count_junit(report)
+    if problem and not counts.failed:
+        counts.fail(problem)
+    return counts
+
+
+# Python tests
+
+@dataclass
+class Stage:
+    """Where the Python tests run, and as whom."""
+
+    source: pathlib.Path
+    folder: pathlib.Path
+    data: pathlib.Path
+    identity: list
+
+    def environment(self, home, temporary, **more):
+        kept = {name: os.environ[name] for name in ("PATH", "TERM", "MAILTREE_TEST_KEEP") if name in os.environ}
+        return kept | {"HOME": str(home), "TMPDIR": str(temporary), "LC_ALL": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1",
+                       "MAILTREE_TEST_DATA": str(self.data)} | more
+
+
+def make_stage(folder):
+    data = pathlib.Path(os.environ.get("MAILTREE_TEST_DATA") or (
+        DATA_OF_ROOT if os.geteuid() == 0 else pathlib.Path.home() / ".cache" / "mailtree-tests")).absolute()
+    data.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o755)
+    places = [folder / "home", folder / "t", folder / "report"]
+    for place in (*places, folder / "lab"):
+        place.mkdir()
+    if os.geteuid() != 0:
+        return Stage(PROJECT, folder, data, [])
+    user = make_user()
+    for place in places:
+        os.chown(place, user.pw_uid, user.pw_gid)
+    source = folder / "src"
+
+    def is_left_out(directory, names):
+        top = pathlib.Path(directory) == PROJECT
+        return [name for name in names if name == "__pycache__" or (top and (name == ".git" or name.startswith("build")))]
+    shutil.copytree(PROJECT, source, symlinks=True, ignore=is_left_out)
+    run(["chmod", "-R", "a+rX", source], "chmod")
+    return Stage(source, folder, data, ["setpriv", "--reuid", USER, "--regid", str(user.pw_gid), "--init-groups"])
+
+
+def make_user():
+    try:
+        return pwd.getpwnam(USER)
+    except KeyError:
+        run(["useradd", "--system", "--user-group", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", USER],
+            "useradd")
+        return pwd.getpwnam(USER)
+
+
+def prepare(stage):
+    """What the tests need from outside; quick when it is there."""
+    run([sys.executable, "-m", "lab", "prepare"], "fetching real-world mail and building the second server",
+        env=os.environ | {"MAILTREE_TEST_DATA": str(stage.data), "PYTHONPATH": str(PROJECT / "tests")})
+    if stage.identity:
+        run(["chmod", "-R", "a+rX", stage.data], "chmod")
+    return Counts(passed=1)
+
+
+def tests_of_the_house(stage):
+    """The lab, the layers, this file: as who we are."""
+    return pytest(stage, PROJECT, [], stage.environment(os.environ.get("HOME", "/root"), stage.folder / "lab"),
+                  ["tests/lab", *sorted(f"tests/{path.name}" for path in (PROJECT / "tests").glob("test_*.py"))],
+                  TEST_TIMEOUT_S, STEP_TIMEOUT_S)
+
+
+def end_to_end(stage, folder, long=False, sanitized=False):
+    binary = PROJECT / folder / "mailtree"
+    if not binary.exists():
+        raise StepError(f"{folder}/mailtree isn't there")
+    if stage.identity:
+        # Where it was built, the user may not get to.
+        copy = stage.folder / folder
+        copy.mkdir(exist_ok=True)
+        shutil.copy2(binary, copy)
+        run(["chmod", "-R", "a+rX", copy], "chmod")
+        binary = copy / "mailtree"
+    slowness = SLOWNESS_SANITIZED if sanitized else 1
+    env = stage.environment(stage.folder / "home", stage.folder / "t", MAILTREE_BUILD=str(binary.parent),
+                            MAILTREE_TEST_SLOWNESS=str(slowness))
+    arguments = ["-n", str(WORKERS), "--dist", "loadscope", "tests/e2e"]
+    if long:
+        arguments.append("--long")
+    if sanitized:
+        arguments += ["-m", "not plain"]
+    counts = pytest(stage, stage.source, stage.identity, env, arguments,
+                    (TEST_TIMEOUT_LONG_S if long else TEST_TIMEOUT_S) * slowness,
+                    STEP_TIMEOUT_LONG_S if long else STEP_TIMEOUT_S)
+    for problem in sweep(stage.folder):
+        counts.fail(problem)
+    return counts
+
+
+def pytest(stage, source, identity, env, arguments, test_timeout_s, step_timeout_s):
+    report = stage.folder / "report" / "junit.xml"
+    report.unlink(missing_ok=True)
+    command = [*identity, sys.executable, "-m", "pytest", "-q", "-rfE", "-p", "no:cacheprovider", "--durations=5",
+               f"--timeout={test_timeout_s}", f"--junit-xml={report}", *arguments]
+    child = subprocess.Popen(command, cwd=source, env=env, stdin=subprocess.DEVNULL, start_new_session=True)
+    try:
+        status = child.wait(step_timeout_s)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt) as error:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+        sweep(stage.folder)
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        raise StepError(f"pytest was still running after {step_timeout_s} s") from None
+    counts = count_junit(report)
+    if status not in (0, 1) or (status == 1 and not counts.failed):
+        counts.fail(f"pytest ended with {status}")
+    return counts
+
+
+def sweep(folder):
+    """Unmounts what is mounted below the folder and ends what was started there; returns what it found."""
+    found = []
+    below = f"{folder}/"
+    for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines():
+        point = line.split()[4]
+        if point.startswith(below):
+            found.append(f"left mounted: {point}")
+            subprocess.run(["umount", "-l", point] if os.geteuid() == 0 else ["fusermount3", "-uz", point], timeout=30)
+    for entry in pathlib.Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                words = (entry / "cmdline").read_bytes()
+                if below.encode() in words:
+                    found.append(f"left running: {words[:200].replace(bytes(1), b' ').decode(errors='replace')}")
+                    os.kill(int(entry.name), signal.SIGKILL)
+            except OSError:
+                continue
+    return found
+
+
+# All of it
+
+class Suite:
+    def __init__(self):
+        self.total = Counts()
+        self._lines = []
+
+    def step(self, name, function, *arguments, **options):
+        """Returns whether nothing failed."""
+        print(f"\n== {name}", flush=True)
+        start = time.monotonic()
+        try:
+            counts = function(*arguments, **options)
+        except (StepError, OSError, subprocess.SubprocessError) as error:
+            counts = Counts()
+            counts.fail(str(error))
+        for problem in counts.problems:
+            print(f"failed: {problem}")
+        self.total.add(counts)
+        self._lines.append(f"{name:<34} {str(counts):<40} {time.monotonic() - start:7.1f} s")
+        print(counts, flush=True)
+        return counts.failed == 0
+
+    def cannot(self, name, why):
+        self.total.fail(f"{name}: {why}")
+        self._lines.append(f"{name:<34} couldn't run: {why}")
+
+    def summary(self):
+        return "\n".join(["", *self._lines, *[f"failed: {problem}" for problem in self.total.problems], str(self.total)])
+
+
+def run_builds(suite, stage, options):
+    builds = [("build-test", ["-Dwerror=true"], "", False)]
+    if not options.quick:
+        builds += [("build-asan", ["-Db_sanitize=address,undefined"], ", ASan + UBSan", True),
+                   ("build-tsan", ["-Db_sanitize=thread"], ", TSan", True)]
+    for folder, meson_options, label, sanitized in builds:
+        if not suite.step(f"build{label}", build, folder, *meson_options):
+            suite.cannot(f"tests{label}", "there is no build")
+            continue
+        suite.step(f"unit tests{label}", unit_tests, folder, SLOWNESS_SANITIZED if sanitized else 1)
+        if folder != "build-tsan":
+            suite.step(f"end-to-end tests{label}", end_to_end, stage, folder, options.long, sanitized)
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Every check and test: see scripts/test.")
+    parser.add_argument("--quick", action="store_true", help="without the builds under sanitizers")
+    parser.add_argument("--long", action="store_true", help="also the tests that take minutes each")
+    options = parser.parse_args()
+    os.umask(0o022)
+    suite = Suite()
+    # Short: Unix sockets lie below it.
+    with tempfile.TemporaryDirectory(prefix="mt-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        stage = make_stage(pathlib.Path(folder))
+        suite.step("format", check_format)
+        suite.step("lint", check_scripts)
+        suite.step("manual pages", check_manuals)
+        suite.step("what tests need from outside", prepare, stage)
+        suite.step("lab, layers", tests_of_the_house, stage)
+        run_builds(suite, stage, options)
+    print(suite.summary())
+    return 1 if suite.total.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
