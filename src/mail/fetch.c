@@ -602,6 +602,7 @@ static void fetch_alone(struct mail *mail, struct body *body)
 	fetch_start(mail, body->folder, bodies, false);
 }
 
+/* Bulk bytes that come first. Those of other folders are mostly on other connections. */
 static uint64_t bytes_before(const struct mail *mail, const struct body *wanted)
 {
 	uint64_t bytes = 0;
@@ -615,7 +616,8 @@ static uint64_t bytes_before(const struct mail *mail, const struct body *wanted)
 			if (body == wanted)
 				return bytes;
 			if (!body->over)
-				bytes += body->expected_bytes;
+				bytes += fetch->folder == wanted->folder ? body->expected_bytes
+									 : body->expected_bytes / 4;
 		}
 	}
 	return bytes;

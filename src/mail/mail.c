@@ -53,8 +53,12 @@ int mail_new(struct loop *loop, const struct mail_config *config, struct cache *
 	pthread_mutex_init(&mail->load_lock, NULL);
 	pthread_mutex_init(&mail->park_lock, NULL);
 	pthread_mutex_init(&mail->errors_lock, NULL);
+	pthread_rwlock_init(&mail->streams_lock, NULL);
 	g_queue_init(&mail->parks);
 	g_queue_init(&mail->walks);
+	g_queue_init(&mail->fetches);
+	g_queue_init(&mail->streams);
+	g_queue_init(&mail->held);
 	g_queue_init(&mail->errors);
 	mail->sizes_trusted = sizes_trust(mail);
 	daily_load(mail);
@@ -85,12 +89,17 @@ void mail_free(struct mail *mail)
 	while (g_hash_table_iter_next(&iter, NULL, (void **)&folder)) {
 		sync_free(folder->sync);
 		walk_free(folder);
-		body_free_all(folder);
+		fetch_stop_all(folder, ERR_INTERRUPTED, &err);
 	}
+	if (atomic_load(&mail->sizes_confirmed))
+		body_sizes_save(mail);
+	daily_save(mail);
+	body_held_free(mail);
 	mail->source->ops->free(mail->source);
 	tree_free(mail);
 	g_queue_clear_full(&mail->errors, g_free);
 	pthread_rwlock_destroy(&mail->lock);
+	pthread_rwlock_destroy(&mail->streams_lock);
 	pthread_mutex_destroy(&mail->load_lock);
 	pthread_mutex_destroy(&mail->park_lock);
 	pthread_mutex_destroy(&mail->errors_lock);

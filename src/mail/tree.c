@@ -82,6 +82,10 @@ void mail_folder_unref(struct mail_folder *folder)
 	listing_free(folder->listing);
 	if (folder->by_name)
 		g_hash_table_unref(folder->by_name);
+	if (folder->broken)
+		g_hash_table_unref(folder->broken);
+	if (folder->bodies)
+		g_hash_table_unref(folder->bodies);
 	g_ptr_array_unref(folder->children);
 	g_slist_free_full(folder->old_names, g_free);
 	g_free(folder->name);

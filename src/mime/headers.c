@@ -15,6 +15,7 @@
 #include "src/base/banned.h"
 
 #define FIELD_BYTES_MAX (16u * 1024u) /* raw, of one field: four times what is kept of it decoded */
+#define ESCAPE '\x1B'                  /* begins a change of charset in ISO-2022-JP */
 #define ADDRESSES_MAX 64u             /* looked at for the first mailbox: empty groups may stand before it */
 
 enum field { FROM, TO, SUBJECT, MESSAGE_ID, FIELDS };
@@ -120,26 +121,31 @@ static void split(const char *bytes, size_t length, GString *values[FIELDS])
 static bool is_plain(const char *text)
 {
 	for (const char *at = text; *at; at++) {
-		if ((unsigned char)*at >= 0x80 || (*at == '=' && at[1] == '?'))
+		if ((unsigned char)*at >= 0x80 || *at == ESCAPE || (*at == '=' && at[1] == '?'))
 			return false;
 	}
 	return true;
 }
 
 /*
- * Bytes that say nothing of their charset: Cyrillic words are all of them, western ones have one here and there.
+ * Bytes that say nothing of their charset: of Cyrillic words all are high, western ones have one here and there. Most
+ * letters are small ones; these have the upper half of the high bytes in windows-1251 and the lower one in KOI8.
  */
 static const char *guess_charset(const char *text)
 {
-	size_t high = 0, pairs = 0;
+	size_t high = 0, pairs = 0, upper = 0, lower = 0;
 
 	for (const char *at = text; *at; at++) {
-		bool is_high = (unsigned char)*at >= 0x80;
+		unsigned char byte = (unsigned char)*at;
 
-		high += is_high;
-		pairs += is_high && (unsigned char)at[1] >= 0x80;
+		high += byte >= 0x80;
+		pairs += byte >= 0x80 && (unsigned char)at[1] >= 0x80;
+		lower += byte >= 0xC0 && byte < 0xE0;
+		upper += byte >= 0xE0;
 	}
-	return pairs * 2 >= high ? "WINDOWS-1251" : "WINDOWS-1252";
+	if (pairs * 2 < high)
+		return "WINDOWS-1252";
+	return lower > upper ? "KOI8-U" : "WINDOWS-1251";
 }
 
 /* Raw 8-bit text as UTF-8; takes `text` over. */
@@ -147,9 +153,16 @@ static char *text_to_utf8(char *text)
 {
 	char *converted;
 
+	if (strstr(text, "\x1B$")) {
+		converted = g_convert(text, -1, "UTF-8", "ISO-2022-JP", NULL, NULL, NULL);
+		if (converted) {
+			g_free(text);
+			return converted;
+		}
+	}
 	if (g_utf8_validate(text, -1, NULL))
 		return text;
-	/* Both charsets leave some bytes undefined. */
+	/* Some of these charsets leave bytes undefined. */
 	converted = g_convert_with_fallback(text, -1, "UTF-8", guess_charset(text), "?", NULL, NULL, NULL);
 	if (!converted)
 		converted = g_utf8_make_valid(text, -1);

@@ -82,6 +82,12 @@ static void put_set(GString *out, const char *name, const struct imap_set *set)
 {
 	size_t at = 0;
 
+	for (guint i = 0; i < set->ranges->len; i++) {
+		const struct imap_range *range = &g_array_index(set->ranges, struct imap_range, i);
+
+		g_assert(range->first > 0 && range->first <= range->last);
+		g_assert(i == 0 || range->first > (uint64_t)range[-1].last + 1); /* sorted, disjoint, not touching */
+	}
 	g_string_append_printf(out, " %s=", name);
 	imap_set_format(set, &at, SIZE_MAX, out);
 }

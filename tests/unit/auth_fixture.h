@@ -16,6 +16,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -156,7 +157,12 @@ static inline void connection_accept(struct endpoint *endpoint, int fd)
 static inline void *endpoint_thread(void *data)
 {
 	struct endpoint *endpoint = data;
+	sigset_t pipe_signal;
 
+	/* a client that refuses our certificate is gone before OpenSSL has written all */
+	sigemptyset(&pipe_signal);
+	sigaddset(&pipe_signal, SIGPIPE);
+	pthread_sigmask(SIG_BLOCK, &pipe_signal, NULL);
 	for (;;) {
 		struct pollfd fds[] = {
 			{.fd = endpoint->stop_fd[0], .events = POLLIN}, {.fd = endpoint->listen_fd, .events = POLLIN}};

@@ -1,0 +1,502 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Prefetch: a program that walks a folder is recognised by its misses, and what follows is streamed ahead of it.
+ *
+ * Evidence is two misses that follow each other closely in UID order, or three in the order of names (restic and rsync
+ * sort), up or down; one is enough where the same kind of walk has just ended in another folder. The window of bytes
+ * ahead of the reader begins small and doubles only while the reader follows: a program that opens three mails doesn't
+ * pull the folder. It is also bound to what the wire brings in WINDOW_SECONDS, so that a slow line isn't
+ * filled with what nobody may want. Two seconds of silence end a walk.
+ *
+ * Loop only, but for walk_hit().
+ */
+#include "src/base/log.h"
+#include "src/base/loop.h"
+#include "src/mail/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "src/base/banned.h"
+
+#define EVIDENCE_MS 2000u             /* misses further apart than this don't belong together */
+#define SILENCE_MS 2000u              /* ends a walk */
+#define NEAR_PLACES 32u               /* "closely": so many places further at most */
+#define WINDOW_FIRST_BYTES (1u << 20)
+#define WINDOW_NEXT_BYTES (4u << 20)  /* … in a folder that follows one that was walked to its end */
+#define WINDOW_MAX_BYTES (64u << 20)
+#define WINDOW_SECONDS 4u
+#define JOB_BYTES_MIN (256u << 10)
+#define JOB_BYTES_MAX (2u << 20)
+#define JOB_MESSAGES_MAX 400u
+#define RATE_AFTER_MS 500u
+#define RECENT 3u
+
+/* A message in the order of a walk. */
+struct place {
+	uint32_t uid;
+	uint32_t bytes; /* by the listing; at most 4 GiB; 0 = not to be fetched */
+};
+
+struct walk {
+	struct mail *mail;
+	struct mail_folder *folder; /* borrowed: it owns the walk */
+	/* evidence */
+	uint32_t recent[RECENT]; /* UIDs of the last misses, the newest first; 0 = none */
+	uint64_t recent_ms;
+	/* while active */
+	bool active, queued;
+	GArray *order;       /* struct place, as the reader goes */
+	GHashTable *places;  /* uid → index + 1 */
+	guint reader, next;  /* the reader's place; the first not asked for */
+	uint64_t ahead_bytes;     /* asked for beyond the reader */
+	uint64_t window_bytes, followed_bytes;
+	uint64_t in_flight_bytes, arrived_bytes;
+	uint64_t started_ms, seen_ms;
+};
+
+static void pump_all(struct mail *mail);
+
+static struct walk *walk_of(struct mail *mail, struct mail_folder *folder)
+{
+	if (!folder->walk) {
+		folder->walk = g_new0(struct walk, 1);
+		folder->walk->mail = mail;
+		folder->walk->folder = folder;
+	}
+	return folder->walk;
+}
+
+static void walk_stop(struct walk *walk)
+{
+	if (!walk->active)
+		return;
+	walk->active = false;
+	atomic_store(&walk->folder->walk_active, false);
+	g_queue_remove(&walk->mail->walks, walk);
+	g_array_unref(walk->order);
+	g_hash_table_unref(walk->places);
+	walk->order = NULL;
+	walk->places = NULL;
+	memset(walk->recent, 0, sizeof(walk->recent));
+}
+
+void walk_free(struct mail_folder *folder)
+{
+	if (!folder->walk)
+		return;
+	walk_stop(folder->walk);
+	g_free(folder->walk);
+	folder->walk = NULL;
+}
+
+/* ---- orders ---- */
+
+struct named {
+	struct place place;
+	int64_t minute;
+	const char *stem;
+};
+
+/* As the names sort that a listing shows: date to the minute, sender and subject, UID as text. */
+static int by_name(const void *a, const void *b)
+{
+	const struct named *left = a, *right = b;
+	char left_uid[16], right_uid[16];
+	int order;
+
+	if (left->minute != right->minute)
+		return left->minute < right->minute ? -1 : 1;
+	order = strcmp(left->stem, right->stem);
+	if (order)
+		return order;
+	g_snprintf(left_uid, sizeof(left_uid), "%u", left->place.uid);
+	g_snprintf(right_uid, sizeof(right_uid), "%u", right->place.uid);
+	return strcmp(left_uid, right_uid);
+}
+
+static struct place place_of(const struct row *row)
+{
+	return (struct place){row->uid, (uint32_t)MIN(row->size_bytes, UINT32_MAX)};
+}
+
+static GArray *order_make(const struct listing *listing, bool names)
+{
+	GArray *order = g_array_sized_new(FALSE, FALSE, sizeof(struct place), listing->rows->len);
+	g_autofree struct named *named = names ? g_new(struct named, listing->rows->len) : NULL;
+
+	for (guint i = 0; i < listing->rows->len; i++) {
+		const struct row *row = &g_array_index(listing->rows, struct row, i);
+		struct place place = place_of(row);
+
+		if (names)
+			named[i] = (struct named){place, row->date / 60, listing_stem(listing, row)};
+		else
+			g_array_append_val(order, place);
+	}
+	if (names) {
+		qsort(named, listing->rows->len, sizeof(*named), by_name);
+		for (guint i = 0; i < listing->rows->len; i++)
+			g_array_append_val(order, named[i].place);
+	}
+	return order;
+}
+
+static void order_reverse(GArray *order)
+{
+	for (guint i = 0, j = order->len; i + 1 < j; i++) {
+		struct place place = g_array_index(order, struct place, i);
+
+		j--;
+		g_array_index(order, struct place, i) = g_array_index(order, struct place, j);
+		g_array_index(order, struct place, j) = place;
+	}
+}
+
+static GHashTable *places_make(const GArray *order)
+{
+	GHashTable *places = g_hash_table_new(NULL, NULL);
+
+	for (guint i = 0; i < order->len; i++)
+		g_hash_table_insert(places, GUINT_TO_POINTER(g_array_index(order, struct place, i).uid),
+			GUINT_TO_POINTER(i + 1));
+	return places;
+}
+
+static bool place_find(GHashTable *places, uint32_t uid, guint *place_out)
+{
+	guint index = GPOINTER_TO_UINT(g_hash_table_lookup(places, GUINT_TO_POINTER(uid)));
+
+	if (index)
+		*place_out = index - 1;
+	return index != 0;
+}
+
+/* ---- evidence ---- */
+
+/* The last `count` misses follow each other: 1 = upwards, -1 = downwards, 0 = not. */
+static int follows(const struct walk *walk, const guint *at, unsigned count)
+{
+	int way = 0;
+
+	for (unsigned i = 0; i + 1 < count; i++) {
+		int64_t step = (int64_t)at[i] - (int64_t)at[i + 1];
+
+		if (step == 0 || step > (int64_t)NEAR_PLACES || step < -(int64_t)NEAR_PLACES)
+			return 0;
+		if (way && (step > 0) != (way > 0))
+			return 0;
+		way = step > 0 ? 1 : -1;
+	}
+	return way;
+}
+
+static int follows_by_uid(const struct walk *walk)
+{
+	const struct listing *listing = walk->folder->listing;
+	guint at[2];
+
+	if (!walk->recent[1])
+		return 0;
+	at[0] = listing_after(listing, walk->recent[0] - 1);
+	at[1] = listing_after(listing, walk->recent[1] - 1);
+	return follows(walk, at, 2);
+}
+
+static int follows_by_name(const struct walk *walk, GHashTable *places)
+{
+	guint at[RECENT];
+
+	for (unsigned i = 0; i < RECENT; i++)
+		if (!place_find(places, walk->recent[i], &at[i]))
+			return 0;
+	return follows(walk, at, RECENT);
+}
+
+static int by_number(const void *a, const void *b)
+{
+	uint32_t left = *(const uint32_t *)a, right = *(const uint32_t *)b;
+
+	return left < right ? -1 : left > right;
+}
+
+static void skip_cached(struct walk *walk)
+{
+	struct mail *mail = walk->mail;
+	g_autoptr(GArray) cached = g_array_new(FALSE, FALSE, sizeof(uint32_t));
+	struct cache_key key = body_key(mail, walk->folder, 0);
+	struct error err;
+
+	if (cache_body_uids(mail->cache, key.folder, key.uidvalidity, key.lf, cached, &err) != 0 || !cached->len)
+		return;
+	for (guint i = 0; i < walk->order->len; i++) {
+		struct place *place = &g_array_index(walk->order, struct place, i);
+
+		if (bsearch(&place->uid, cached->data, cached->len, sizeof(uint32_t), by_number))
+			place->bytes = 0;
+	}
+}
+
+static void walk_begin(struct walk *walk, GArray *order, GHashTable *places, uint64_t window_bytes)
+{
+	walk->order = order;
+	walk->places = places ? places : places_make(order);
+	walk->active = place_find(walk->places, walk->recent[0], &walk->reader);
+	if (!walk->active) {
+		g_array_unref(walk->order);
+		g_hash_table_unref(walk->places);
+		return;
+	}
+	skip_cached(walk);
+	walk->next = walk->reader + 1;
+	walk->ahead_bytes = walk->followed_bytes = walk->arrived_bytes = 0;
+	walk->window_bytes = window_bytes;
+	walk->started_ms = walk->seen_ms = clock_ms();
+	g_queue_push_tail(&walk->mail->walks, walk);
+	atomic_store(&walk->folder->walk_uid, walk->recent[0]);
+	atomic_store(&walk->folder->walk_active, true);
+	log_debug("%s: a program walks from UID %u on", walk->folder->raw, walk->recent[0]);
+}
+
+static void consider(struct walk *walk)
+{
+	struct mail *mail = walk->mail;
+	const struct listing *listing = walk->folder->listing;
+	bool goes_on = mail->walk_ended_ms && clock_ms() - mail->walk_ended_ms < EVIDENCE_MS;
+	uint64_t window = goes_on ? WINDOW_NEXT_BYTES : WINDOW_FIRST_BYTES;
+	int way = follows_by_uid(walk);
+	GHashTable *places;
+	GArray *order;
+
+	if (!way && goes_on && listing->rows->len &&
+		g_array_index(listing->rows, struct row, 0).uid == walk->recent[0])
+		way = 1;
+	if (way) {
+		order = order_make(listing, false);
+		if (way < 0)
+			order_reverse(order);
+		walk_begin(walk, order, NULL, window);
+		return;
+	}
+	if (!walk->recent[RECENT - 1])
+		return;
+	order = order_make(listing, true);
+	places = places_make(order);
+	way = follows_by_name(walk, places);
+	if (way > 0) {
+		walk_begin(walk, order, places, window);
+		return;
+	}
+	g_hash_table_unref(places);
+	if (way < 0) {
+		order_reverse(order);
+		walk_begin(walk, order, NULL, window);
+		return;
+	}
+	g_array_unref(order);
+}
+
+/* ---- the window ---- */
+
+static uint64_t window_now(const struct walk *walk)
+{
+	uint64_t ms = clock_ms() - walk->started_ms, most;
+
+	if (ms < RATE_AFTER_MS)
+		return walk->window_bytes;
+	most = walk->arrived_bytes * 1000 / ms * WINDOW_SECONDS;
+	return MIN(walk->window_bytes, MAX(most, WINDOW_FIRST_BYTES));
+}
+
+static void reader_at(struct walk *walk, guint place)
+{
+	walk->seen_ms = clock_ms();
+	while (walk->reader < place) {
+		uint64_t bytes = g_array_index(walk->order, struct place, ++walk->reader).bytes;
+
+		walk->followed_bytes += bytes;
+		if (walk->reader < walk->next)
+			walk->ahead_bytes -= MIN(walk->ahead_bytes, bytes);
+	}
+	if (walk->next <= walk->reader)
+		walk->next = walk->reader + 1;
+	if (walk->followed_bytes * 2 >= walk->window_bytes) {
+		walk->window_bytes = MIN(walk->window_bytes * 2, WINDOW_MAX_BYTES);
+		walk->followed_bytes = 0;
+	}
+}
+
+static guint job_gather(struct walk *walk, GArray *uids, uint64_t job_bytes)
+{
+	uint64_t bytes = 0;
+
+	while (walk->next < walk->order->len && bytes < job_bytes && uids->len < JOB_MESSAGES_MAX) {
+		struct place *place = &g_array_index(walk->order, struct place, walk->next++);
+
+		if (!place->bytes || fetch_is_under_way(walk->folder, place->uid) ||
+			!listing_find(walk->folder->listing, place->uid)) {
+			place->bytes = 0;
+			continue;
+		}
+		bytes += place->bytes;
+		g_array_append_val(uids, place->uid);
+	}
+	walk->ahead_bytes += bytes;
+	walk->in_flight_bytes += bytes;
+	return uids->len;
+}
+
+/* One job; false when the window is full, or there is nothing left to ask for. */
+static bool pump(struct walk *walk)
+{
+	uint64_t window = window_now(walk), job_bytes;
+	g_autoptr(GArray) uids = NULL;
+	struct error err;
+
+	if (walk->next >= walk->order->len || walk->ahead_bytes >= window)
+		return false;
+	job_bytes = CLAMP(window / 4, JOB_BYTES_MIN, JOB_BYTES_MAX);
+	/* few large commands: not one for each message that the reader has left behind */
+	if (window - walk->ahead_bytes < job_bytes && walk->in_flight_bytes)
+		return false;
+	if (daily_check(walk->mail, job_bytes, &err) != 0) {
+		walk_stop(walk);
+		return false;
+	}
+	uids = g_array_new(FALSE, FALSE, sizeof(uint32_t));
+	if (job_gather(walk, uids, job_bytes))
+		fetch_bulk(walk->mail, walk->folder, uids);
+	return true;
+}
+
+static void look_for_silence(void *data)
+{
+	struct mail *mail = data;
+	uint64_t now_ms = clock_ms();
+
+	mail->walk_timer = NULL;
+	for (GList *at = mail->walks.head, *next; at; at = next) {
+		struct walk *walk = at->data;
+
+		next = at->next;
+		if (now_ms - walk->seen_ms > SILENCE_MS && !walk->in_flight_bytes)
+			walk_stop(walk);
+	}
+	if (mail->walks.length)
+		mail->walk_timer = loop_timer_add(mail->loop, SILENCE_MS, look_for_silence, mail);
+}
+
+/* Each active walk in its turn, until no window has room. */
+static void pump_all(struct mail *mail)
+{
+	bool any = true;
+
+	while (any && mail->walks.length) {
+		any = false;
+		for (guint turn = mail->walks.length; turn && mail->walks.length; turn--) {
+			struct walk *walk = g_queue_pop_head(&mail->walks);
+
+			g_queue_push_tail(&mail->walks, walk);
+			/* who has stopped reading gets nothing more */
+			if (clock_ms() - walk->seen_ms <= SILENCE_MS || walk->in_flight_bytes)
+				any |= pump(walk);
+		}
+	}
+	if (mail->walks.length && !mail->walk_timer)
+		mail->walk_timer = loop_timer_add(mail->loop, SILENCE_MS, look_for_silence, mail);
+}
+
+static void progress(struct walk *walk, uint32_t uid)
+{
+	guint place;
+
+	if (!place_find(walk->places, uid, &place))
+		return;
+	walk->seen_ms = clock_ms();
+	/* somebody else reads elsewhere */
+	if (place <= walk->reader || place > walk->next + NEAR_PLACES)
+		return;
+	reader_at(walk, place);
+	if (place + 1 >= walk->order->len)
+		walk->mail->walk_ended_ms = clock_ms();
+	pump_all(walk->mail);
+}
+
+/* ---- events ---- */
+
+void walk_missed(struct mail *mail, struct mail_folder *folder, uint32_t uid)
+{
+	struct walk *walk;
+	uint64_t now_ms = clock_ms();
+
+	if (!mail->config.prefetch || !folder->listing)
+		return;
+	walk = walk_of(mail, folder);
+	if (walk->active) {
+		progress(walk, uid);
+		return;
+	}
+	if (walk->recent[0] == uid)
+		return;
+	if (now_ms - walk->recent_ms > EVIDENCE_MS)
+		memset(walk->recent, 0, sizeof(walk->recent));
+	memmove(walk->recent + 1, walk->recent, sizeof(walk->recent) - sizeof(walk->recent[0]));
+	walk->recent[0] = uid;
+	walk->recent_ms = now_ms;
+	consider(walk);
+	if (walk->active)
+		pump_all(mail);
+	/* a folder of one or two messages is over before it is a walk */
+	if (folder->listing->rows->len &&
+		g_array_index(folder->listing->rows, struct row, folder->listing->rows->len - 1).uid == uid &&
+		mail->walk_ended_ms && now_ms - mail->walk_ended_ms < EVIDENCE_MS)
+		mail->walk_ended_ms = now_ms;
+}
+
+struct hit {
+	struct mail *mail;
+	struct mail_folder *folder; /* a reference */
+};
+
+static void hit_look(void *data)
+{
+	struct hit *hit = data;
+	struct walk *walk = hit->folder->walk;
+
+	atomic_store(&hit->folder->walk_posted, false);
+	if (walk && walk->active)
+		progress(walk, atomic_load(&hit->folder->walk_uid));
+	mail_folder_unref(hit->folder);
+	g_free(hit);
+}
+
+void walk_hit(struct mail *mail, struct mail_folder *folder, uint32_t uid)
+{
+	struct hit *hit;
+
+	if (!atomic_load_explicit(&folder->walk_active, memory_order_relaxed))
+		return;
+	atomic_store(&folder->walk_uid, uid);
+	if (atomic_exchange(&folder->walk_posted, true))
+		return;
+	hit = g_new0(struct hit, 1);
+	hit->mail = mail;
+	hit->folder = mail_folder_ref(folder);
+	loop_post(mail->loop, hit_look, hit);
+}
+
+void walk_arrived(struct mail *mail, struct mail_folder *folder, uint64_t bytes, bool well)
+{
+	struct walk *walk = folder->walk;
+
+	if (!walk)
+		return;
+	walk->in_flight_bytes -= MIN(walk->in_flight_bytes, bytes);
+	if (!walk->active)
+		return;
+	walk->arrived_bytes += bytes;
+	if (!well)
+		walk_stop(walk);
+	else if (!walk->in_flight_bytes || walk->ahead_bytes < window_now(walk))
+		pump_all(mail);
+}
