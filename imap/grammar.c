@@ -9,6 +9,7 @@
 
 #define KEEP_LINE_BYTES (64u * 1024u) /* buffers of a rare long response are given back after it */
 #define KEEP_VALUES 4096u
+#define STACK_FIRST 64u
 #define NUMBER_BYTES_MAX 64              /* with more digits it is no number of a message */
 #define SEARCH_PIECE_BYTES (64u * 1024u) /* of a SEARCH's line so much is collected before its numbers are read */
 
@@ -19,6 +20,8 @@ struct imap_parser *imap_parser_new(const struct imap_parser_ops *ops, void *ctx
 	p->ops = *ops;
 	p->ctx = ctx;
 	p->line = g_string_new(NULL);
+	p->stack_size = STACK_FIRST; /* there from the start: an empty response's values are no NULL either */
+	p->stack = g_new(struct imap_value, p->stack_size);
 	arena_init(&p->arena, IMAP_RESPONSE_MEMORY_MAX);
 	imap_set_init(&p->set);
 	p->response.text = "";
@@ -62,8 +65,8 @@ static void response_reset(struct imap_parser *p)
 	arena_reset(&p->arena);
 	p->arena.limit_bytes = IMAP_RESPONSE_MEMORY_MAX;
 	if (p->stack_size > KEEP_VALUES) {
-		g_clear_pointer(&p->stack, g_free);
-		p->stack_size = 0;
+		p->stack_size = STACK_FIRST;
+		p->stack = g_renew(struct imap_value, p->stack, p->stack_size);
 	}
 	if (p->numbers_size > KEEP_VALUES) {
 		g_clear_pointer(&p->numbers, g_free);

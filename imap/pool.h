@@ -38,6 +38,7 @@ struct job {
 	bool sent;	/* EXAMINE or command: answers may have come */
 	bool examined;	/* as the request asked, on this member */
 	bool pipelined; /* others were in flight with it */
+	bool telling;	/* inside its `examined` */
 	bool alone;	/* may not be pipelined again */
 	unsigned tries, garbage;
 	int data_code; /* what body_data answered */
@@ -147,7 +148,17 @@ void client_kick(struct imap_client *client);
 void client_tick_arm(struct imap_client *client);
 /* Sees to it that the scheduler runs at `at_ms` (clock_ms()), if nothing happens before. */
 void client_wake_at(struct imap_client *client, uint64_t at_ms);
+/* A command succeeded. */
 void client_success(struct imap_client *client);
+void client_signed_in(struct imap_client *client, uint32_t capabilities);
+void client_sign_in_failed(
+	struct imap_client *client, enum session_end end, uint32_t backoff_ms, const struct error *err);
+/* A connection was lost with requests on it: the next one waits, a little longer each time. */
+void client_lost(struct imap_client *client, const struct error *err);
+/* After too many such losses in a row all that wait fail. */
+void client_give_up(struct imap_client *client, const struct error *err);
+/* The server lets nothing more be fetched for hours. */
+void client_quota(struct imap_client *client, const struct error *err);
 /* All that wait fail. With `remember_ms` so do those that come within that time. */
 void client_fail_waiting(struct imap_client *client, const struct error *err, uint32_t remember_ms);
 void client_tune(struct imap_client *client, const struct client_tuning *tuning);

@@ -7,8 +7,6 @@
 
 #include "src/base/banned.h"
 
-#define STACK_FIRST 64u
-
 enum step values_push(struct imap_parser *p, const struct imap_value *value)
 {
 	if (++p->nodes > IMAP_NODES_MAX)
@@ -16,7 +14,7 @@ enum step values_push(struct imap_parser *p, const struct imap_value *value)
 	if (!arena_charge(&p->arena, sizeof(*value)))
 		return step_limit(p, "a response too large for memory");
 	if (p->stack_count == p->stack_size) {
-		p->stack_size = MAX(2 * p->stack_size, STACK_FIRST);
+		p->stack_size *= 2;
 		p->stack = g_renew(struct imap_value, p->stack, p->stack_size);
 	}
 	p->stack[p->stack_count++] = *value;

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Which job goes where. A pass looks at all that wait, interactive ones first, each class in its order, and
+ * at each member. It is cheap against what it saves; it runs from the loop, never inside a public call.
+ */
+#include "imap/pool.h"
+#include "src/base/loop.h"
+
+#include <string.h>
+
+#include "src/base/banned.h"
+
+#define ENOUGH_IN_FLIGHT 2u /* on one connection, to hide the round trip; a free connection is better than more */
+
+/* The smaller, the better. */
+enum rank {
+	RANK_SAME_IDLE, /* the mailbox is open, nothing in flight */
+	RANK_SAME_FEW,
+	RANK_IDLE_UNUSED, /* no mailbox open */
+	RANK_IDLE,
+	RANK_SAME_MANY,
+	RANK_BEHIND_BULK, /* an interactive one, when there is no other way */
+	RANK_NONE,
+};
+
+struct pass {
+	struct imap_client *client;
+	uint32_t allowed, ready, connecting, bulk;
+	uint32_t wanted; /* connections more than there are */
+	uint32_t stuck;	 /* jobs that found no place */
+};
+
+uint32_t schedule_allowed(const struct imap_client *client)
+{
+	uint32_t most = CLAMP(client->config.connections, 1, CLIENT_CONNECTIONS_MAX);
+
+	if (client->limit && clock_ms() < client->limit_until_ms)
+		most = MIN(most, client->limit);
+	return most;
+}
+
+static uint32_t bulk_most(const struct pass *pass)
+{
+	return pass->allowed > 1 ? pass->allowed - 1 : 1;
+}
+
+static void pass_count(struct pass *pass)
+{
+	const GPtrArray *members = pass->client->members;
+
+	pass->allowed = schedule_allowed(pass->client);
+	pass->ready = pass->connecting = pass->bulk = 0;
+	for (guint i = 0; i < members->len; i++) {
+		const struct member *member = members->pdata[i];
+
+		pass->ready += member->state == MEMBER_READY;
+		pass->connecting += member->state == MEMBER_CONNECTING;
+		pass->bulk += member->bulk > 0;
+	}
+}
+
+static bool may_open(const struct pass *pass)
+{
+	const struct imap_client *client = pass->client;
+
+	if (pass->ready + pass->connecting >= pass->allowed || clock_ms() < client->open_not_before_ms)
+		return false;
+	/* until a sign-in has succeeded one tries for all: a wrong password isn't sent four times */
+	return client->proven || pass->connecting == 0;
+}
+
+static bool fresh_enough(const struct member *member, const struct job *job)
+{
+	return !job->request->fresh || member->opened > job->opened_floor;
+}
+
+static enum rank rank_of(const struct pass *pass, const struct member *member, const struct job *job)
+{
+	const struct job *head = member->flight.head ? member->flight.head->data : NULL;
+	bool must_examine;
+
+	if (member->state != MEMBER_READY || member->held || member->drop || member->examining ||
+		!fresh_enough(member, job))
+		return RANK_NONE;
+	if (job->class == IMAP_BULK && !member->bulk && pass->bulk >= bulk_most(pass))
+		return RANK_NONE;
+	must_examine = member_must_examine(member, job);
+	if (!head) {
+		if (!must_examine)
+			return RANK_SAME_IDLE;
+		return member->mailbox_name ? RANK_IDLE : RANK_IDLE_UNUSED;
+	}
+	if (must_examine || job->alone || head->alone || member->flight.length >= pass->client->depth)
+		return RANK_NONE;
+	if (job->class == IMAP_INTERACTIVE && member->bulk)
+		return RANK_BEHIND_BULK;
+	return member->flight.length < ENOUGH_IN_FLIGHT ? RANK_SAME_FEW : RANK_SAME_MANY;
+}
+
+static struct member *best_for(const struct pass *pass, const struct job *job, enum rank *rank_out)
+{
+	const GPtrArray *members = pass->client->members;
+	struct member *best = NULL;
+
+	*rank_out = RANK_NONE;
+	for (guint i = 0; i < members->len; i++) {
+		struct member *member = members->pdata[i];
+		enum rank rank = rank_of(pass, member, job);
+
+		if (rank < *rank_out ||
+			(best && rank == *rank_out && member->flight.length < best->flight.length)) {
+			*rank_out = rank;
+			best = member;
+		}
+	}
+	return best;
+}
+
+/* Keeps the least busy member from taking more, until it is empty and `job` can have it. */
+static void hold_one(const struct pass *pass, const struct job *job)
+{
+	const GPtrArray *members = pass->client->members;
+	struct member *least = NULL;
+
+	for (guint i = 0; i < members->len; i++) {
+		struct member *member = members->pdata[i];
+
+		if (member->state != MEMBER_READY || member->held)
+			continue;
+		if (job->class == IMAP_BULK && !member->bulk && pass->bulk >= bulk_most(pass))
+			continue;
+		if (!least || member->flight.length < least->flight.length)
+			least = member;
+	}
+	if (least)
+		least->held = true;
+}
+
+/* A second opinion is asked for and there is no room: an idle connection makes place. */
+static bool make_room(struct pass *pass, const struct job *job)
+{
+	const GPtrArray *members = pass->client->members;
+
+	for (guint i = 0; i < members->len; i++) {
+		struct member *member = members->pdata[i];
+
+		if (member->state != MEMBER_READY || member->flight.length || fresh_enough(member, job))
+			continue;
+		conn_logout(member->conn);
+		member_end(member, BLAME_NOBODY, NULL);
+		pass_count(pass);
+		return true;
+	}
+	return false;
+}
+
+/* No place for this one now. */
+static void stuck(struct pass *pass, const struct job *job)
+{
+	bool more;
+
+	pass->stuck++;
+	if (job->request->fresh && pass->ready + pass->connecting >= pass->allowed && !pass->connecting)
+		make_room(pass, job);
+	more = pass->ready + pass->connecting < pass->allowed;
+	if (job->class == IMAP_BULK && pass->bulk + pass->connecting >= bulk_most(pass))
+		more = false;
+	if (more)
+		pass->wanted = MAX(pass->wanted, pass->stuck);
+	/* those that connect will take the first ones */
+	if (pass->stuck > pass->connecting && (!more || !may_open(pass)))
+		hold_one(pass, job);
+}
+
+/* True if one was placed: the queue may look different now. */
+static bool place_one(struct pass *pass, GQueue *queue)
+{
+	pass->stuck = 0;
+	for (GList *link = queue->head; link; link = link->next) {
+		struct job *job = link->data;
+		enum rank rank;
+		struct member *member = best_for(pass, job, &rank);
+
+		/* rather a new connection, if one can be had */
+		if (rank == RANK_BEHIND_BULK && (pass->connecting || may_open(pass)))
+			member = NULL;
+		if (member) {
+			if (rank >= RANK_SAME_MANY)
+				pass->wanted = MAX(pass->wanted, 1);
+			member_take(member, job);
+			pass_count(pass);
+			return true;
+		}
+		stuck(pass, job);
+	}
+	return false;
+}
+
+static void place_all(struct pass *pass, enum imap_class class)
+{
+	GQueue *queue = &pass->client->waiting[class];
+
+	while (place_one(pass, queue))
+		for (guint i = 0; i < pass->client->members->len; i++)
+			((struct member *)pass->client->members->pdata[i])->held = false;
+}
+
+static void drop_some(struct imap_client *client)
+{
+	struct error err = {0};
+
+	error_set(&err, ERR_UNREACHABLE, "the connection was given up");
+	for (guint i = client->members->len; i-- > 0;) {
+		struct member *member = client->members->pdata[i];
+
+		member->held = false;
+		if (member->drop)
+			member_end(member, BLAME_NOBODY, &err);
+	}
+}
+
+static void open_some(struct pass *pass)
+{
+	/* one is kept free of bulk work, so that who waits for a file finds it signed in */
+	if (pass->ready && pass->bulk == pass->ready)
+		pass->wanted = MAX(pass->wanted, 1);
+	while (pass->connecting < pass->wanted && may_open(pass)) {
+		member_open(pass->client);
+		pass_count(pass);
+	}
+	if (pass->connecting < pass->wanted && pass->ready + pass->connecting < pass->allowed)
+		client_wake_at(pass->client, pass->client->open_not_before_ms);
+}
+
+void schedule(struct imap_client *client)
+{
+	struct pass pass = {.client = client};
+
+	drop_some(client);
+	if (client_is_paused(client)) {
+		client_wake_at(client, client->pause_until_ms);
+		return;
+	}
+	pass_count(&pass);
+	place_all(&pass, IMAP_INTERACTIVE);
+	place_all(&pass, IMAP_BULK);
+	open_some(&pass);
+}
