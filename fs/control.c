@@ -25,8 +25,8 @@ struct control {
 	struct mail *mail;
 	const char *mountpoint;
 	struct timespec started;
-	pthread_mutex_t lock;   /* guards all below */
-	GHashTable *snapshots;  /* serial → struct snapshot */
+	pthread_mutex_t lock;  /* guards all below */
+	GHashTable *snapshots; /* serial → struct snapshot */
 	uint32_t serial;
 };
 
@@ -175,8 +175,8 @@ static GBytes *content_ref(struct control *control, uint64_t nodeid, bool *known
 	return content;
 }
 
-int control_content(struct control *control, uint64_t nodeid, struct mail_waiter *waiter, GBytes **content_out,
-	struct error *err)
+int control_content(
+	struct control *control, uint64_t nodeid, struct mail_waiter *waiter, GBytes **content_out, struct error *err)
 {
 	g_autofree char *line = NULL;
 	bool known;

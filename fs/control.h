@@ -36,5 +36,5 @@ bool control_lookup(struct control *control, const char *name, const struct attr
 bool control_stat(struct control *control, uint64_t nodeid, const struct attr_config *config, struct stat *stat_out);
 void control_forget(struct control *control, uint64_t nodeid, uint64_t lookups);
 /* A reference to its content. 0, MAIL_PARKED (refresh), or a negative error code. */
-int control_content(struct control *control, uint64_t nodeid, struct mail_waiter *waiter, GBytes **content_out,
-	struct error *err);
+int control_content(
+	struct control *control, uint64_t nodeid, struct mail_waiter *waiter, GBytes **content_out, struct error *err);

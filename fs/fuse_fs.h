@@ -33,8 +33,8 @@ struct fs {
 	struct fuse_session *session;
 	bool xattr;
 	atomic_bool init_pending; /* the INIT reply, to be corrected, hasn't been written yet */
-	int wake_fd;             /* eventfd: stop, or the session ended */
-	atomic_int device_errno; /* the device failed */
+	int wake_fd;              /* eventfd: stop, or the session ended */
+	atomic_int device_errno;  /* the device failed */
 	struct fs_worker workers[FS_WORKERS_MAX];
 	unsigned workers_count;
 };

@@ -160,8 +160,9 @@ static struct fuse_session *session_new(struct fs *fs, const struct fs_config *c
 		fuse_opt_add_opt_escaped(&options, fsname) == 0 &&
 		(!config->allow_other || fuse_opt_add_opt(&options, "allow_other") == 0) &&
 		(config->allow_other || !config->allow_root || fuse_opt_add_opt(&options, "allow_root") == 0) &&
-		(!config->debug || fuse_opt_add_opt(&options, "debug") == 0) && fuse_opt_add_arg(&args, "mailtree") == 0 &&
-		fuse_opt_add_arg(&args, "-o") == 0 && fuse_opt_add_arg(&args, options) == 0)
+		(!config->debug || fuse_opt_add_opt(&options, "debug") == 0) &&
+		fuse_opt_add_arg(&args, "mailtree") == 0 && fuse_opt_add_arg(&args, "-o") == 0 &&
+		fuse_opt_add_arg(&args, options) == 0)
 		session = fuse_session_new(&args, &operations, sizeof(operations), fs);
 	free(options);
 	fuse_opt_free_args(&args);

@@ -208,8 +208,8 @@ static int step_open(struct task *task)
 {
 	struct request *request = (struct request *)task;
 
-	return ops_open(&request->fs->ops, request->ino, fuse_req_ctx(request->req)->uid, &task->waiter,
-		&request->size);
+	return ops_open(
+		&request->fs->ops, request->ino, fuse_req_ctx(request->req)->uid, &task->waiter, &request->size);
 }
 
 static void answer_open(struct request *request)
@@ -323,15 +323,15 @@ static int step_opendir(struct task *task)
 {
 	struct request *request = (struct request *)task;
 
-	return ops_opendir(&request->fs->ops, request->ino, fuse_req_ctx(request->req)->uid, &task->waiter,
-		&request->fi.fh);
+	return ops_opendir(
+		&request->fs->ops, request->ino, fuse_req_ctx(request->req)->uid, &task->waiter, &request->fi.fh);
 }
 
 static void answer_opendir(struct request *request)
 {
 	/*
-	 * While changes are on their way to the kernel it must neither list what it remembers nor remember what it lists.
-	 * Waiting for them instead could take as long as a lookup that the notifier waits for.
+	 * While changes are on their way to the kernel it must neither list what it remembers nor remember what it
+	 * lists. Waiting for them instead could take as long as a lookup that the notifier waits for.
 	 */
 	bool is_settled = notify_is_idle(request->fs->notify);
 
@@ -478,14 +478,12 @@ static void do_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const cha
 	fuse_reply_err(req, EROFS);
 }
 
-static void do_create(
-	fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
+static void do_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
 {
 	fuse_reply_err(req, EROFS);
 }
 
-static void do_setxattr(
-	fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags)
+static void do_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags)
 {
 	fuse_reply_err(req, EROFS);
 }
@@ -517,8 +515,8 @@ static void do_init(void *userdata, struct fuse_conn_info *conn)
 }
 
 /*
- * What isn't here the kernel is told once that we don't have (ENOSYS) and never asks for again: flush, access and, unless
- * they were asked for, extended attributes.
+ * What isn't here the kernel is told once that we don't have (ENOSYS) and never asks for again: flush, access and,
+ * unless they were asked for, extended attributes.
  */
 void fuse_ops_fill(const struct fs *fs, struct fuse_lowlevel_ops *ops_out)
 {

@@ -10,8 +10,8 @@
 #define SUFFIX ".eml"
 #define SUFFIX_BYTES (sizeof(SUFFIX) - 1)
 #define UID_DIGITS_MAX 10u
-#define DATE_BYTES 15u             /* YYYY-MM-DDTHHMM */
-#define DATE_LAST 253402300799ll   /* 9999-12-31: the last day with a year of four digits */
+#define DATE_BYTES 15u           /* YYYY-MM-DDTHHMM */
+#define DATE_LAST 253402300799ll /* 9999-12-31: the last day with a year of four digits */
 
 static size_t uid_format(uint32_t uid, char digits[UID_DIGITS_MAX])
 {

@@ -31,7 +31,8 @@ bool node_resolve(struct mail *mail, uint64_t ino, struct node *node_out)
 	node_out->folder = mail_folder_by_number(mail, (uint32_t)(ino >> 32), &is_message_number);
 	node_out->uid = (uint32_t)ino;
 	node_out->kind = node_out->uid ? NODE_MESSAGE : NODE_FOLDER;
-	/* A renumbered folder's old messages may still be asked for: their number is nobody's, or means something else. */
+	/* A renumbered folder's old messages may still be asked for: their number is nobody's, or means something else.
+	 */
 	if (node_out->folder && is_message_number != (node_out->kind == NODE_MESSAGE)) {
 		mail_folder_unref(node_out->folder);
 		node_out->folder = NULL;

@@ -22,7 +22,7 @@
 #define NODE_GENERATED (1ull << 63)
 
 enum node_kind {
-	NODE_FOLDER,       /* the root too */
+	NODE_FOLDER, /* the root too */
 	NODE_MESSAGE,
 	NODE_CONTROL_DIR,  /* .mailtree */
 	NODE_CONTROL_FILE, /* a snapshot of one of its files */

@@ -15,9 +15,9 @@ enum note_kind { ATTRIBUTES, CONTENT, ENTRY, DELETED };
 
 struct note {
 	enum note_kind kind;
-	uint64_t ino; /* of ENTRY and DELETED: the parent */
+	uint64_t ino;   /* of ENTRY and DELETED: the parent */
 	uint64_t child; /* of DELETED; of an ENTRY that stands for a whole directory: that directory */
-	char name[]; /* of ENTRY and DELETED */
+	char name[];    /* of ENTRY and DELETED */
 };
 
 struct notify {

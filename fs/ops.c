@@ -60,8 +60,8 @@ static int lookup_control(struct ops *ops, const char *name, uid_t caller, struc
 	return 0;
 }
 
-static int lookup_message(
-	struct ops *ops, const struct node *dir, const char *name, struct mail_waiter *waiter, struct ops_entry *entry_out)
+static int lookup_message(struct ops *ops, const struct node *dir, const char *name, struct mail_waiter *waiter,
+	struct ops_entry *entry_out)
 {
 	struct node node = {.kind = NODE_MESSAGE, .folder = dir->folder};
 	struct mail_folder_info info;
@@ -87,15 +87,15 @@ static int lookup_message(
 	return 0;
 }
 
-static int lookup_in_folder(
-	struct ops *ops, const struct node *dir, const char *name, struct mail_waiter *waiter, struct ops_entry *entry_out)
+static int lookup_in_folder(struct ops *ops, const struct node *dir, const char *name, struct mail_waiter *waiter,
+	struct ops_entry *entry_out)
 {
 	struct mail_folder *child = mail_folder_child(ops->mail, dir->folder, name);
 	int code = 0;
 
 	/*
-	 * Desktops and shells look for dot files wherever they pass: that must not wake the network. Nothing is remembered
-	 * of it, as the tree may not be known yet.
+	 * Desktops and shells look for dot files wherever they pass: that must not wake the network. Nothing is
+	 * remembered of it, as the tree may not be known yet.
 	 */
 	if (!child && name[0] == '.')
 		return 0;
@@ -240,8 +240,8 @@ static int read_control(struct ops *ops, uint64_t ino, uint64_t offset, size_t l
 	return 0;
 }
 
-static int read_message(struct ops *ops, const struct node *node, uint64_t offset, size_t length,
-	uint64_t *told_size, struct mail_waiter *waiter, struct ops_data *data_out)
+static int read_message(struct ops *ops, const struct node *node, uint64_t offset, size_t length, uint64_t *told_size,
+	struct mail_waiter *waiter, struct ops_data *data_out)
 {
 	if (*told_size == UINT64_MAX) {
 		struct mail_message message;

@@ -27,8 +27,8 @@ struct ops {
 	struct control *control; /* borrowed */
 	struct attr_config attr;
 	bool names_uid;
-	bool sizes_trusted;      /* what the server says of a size is told as the truth; open isn't asked */
-	uid_t mounter;           /* may read the control files, as may attr.uid and root */
+	bool sizes_trusted; /* what the server says of a size is told as the truth; open isn't asked */
+	uid_t mounter;      /* may read the control files, as may attr.uid and root */
 };
 
 /* A code of the model as a result of these functions. */
@@ -75,18 +75,18 @@ int ops_read(struct ops *ops, uint64_t ino, uint64_t offset, size_t length, uint
 int ops_opendir(struct ops *ops, uint64_t ino, uid_t caller, struct mail_waiter *waiter, uint64_t *handle_out);
 struct ops_dirent {
 	const char *name;
-	struct stat stat;         /* without `entry` only st_ino and the type in st_mode */
+	struct stat stat;              /* without `entry` only st_ino and the type in st_mode */
 	const struct ops_entry *entry; /* NULL: the kernel shall look it up if it wants more */
-	off_t next;               /* where a listing goes on behind it: from number or UID, never from a position */
+	off_t next; /* where a listing goes on behind it: from number or UID, never from a position */
 };
 /* False: no room; it will be asked for again. */
 typedef bool (*ops_dirent_fn)(void *ctx, const struct ops_dirent *dirent);
 /*
- * Entries behind `offset`. `expected`: about how many the caller has room for. -ESTALE: the listing isn't known any more
- * or the messages are others than at opendir; what was listed is no part of the listing of now.
+ * Entries behind `offset`. `expected`: about how many the caller has room for. -ESTALE: the listing isn't known any
+ * more or the messages are others than at opendir; what was listed is no part of the listing of now.
  */
-int ops_readdir(struct ops *ops, uint64_t ino, uint64_t handle, off_t offset, size_t expected, ops_dirent_fn fn,
-	void *ctx);
+int ops_readdir(
+	struct ops *ops, uint64_t ino, uint64_t handle, off_t offset, size_t expected, ops_dirent_fn fn, void *ctx);
 
 void ops_statfs(struct ops *ops, struct statvfs *statvfs_out);
 

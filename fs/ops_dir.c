@@ -175,8 +175,8 @@ static int readdir_folder(struct ops *ops, const struct node *node, uint64_t han
 	return is_listed(ops, node, handle) ? 0 : -ESTALE;
 }
 
-int ops_readdir(struct ops *ops, uint64_t ino, uint64_t handle, off_t offset, size_t expected, ops_dirent_fn fn,
-	void *ctx)
+int ops_readdir(
+	struct ops *ops, uint64_t ino, uint64_t handle, off_t offset, size_t expected, ops_dirent_fn fn, void *ctx)
 {
 	struct node node;
 	int result;

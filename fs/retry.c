@@ -20,7 +20,8 @@ void retries_remember(struct retries *retries, uint64_t ino, pid_t pid, int erro
 	struct retry_slot *slot = &retries->slots[retries->next++ % RETRY_SLOTS];
 
 	retries->used += !slot->error_number;
-	*slot = (struct retry_slot){.ino = ino, .pid = pid, .error_number = error_number, .until_ms = now_ms + RETRY_MS};
+	*slot = (struct retry_slot){
+		.ino = ino, .pid = pid, .error_number = error_number, .until_ms = now_ms + RETRY_MS};
 	pthread_mutex_unlock(&retries->lock);
 }
 

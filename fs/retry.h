@@ -13,8 +13,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define RETRY_SLOTS 64u   /* remembered at once: more readers failing at the same moment wait twice */
-#define RETRY_MS 1000u    /* the kernel's second request comes within microseconds */
+#define RETRY_SLOTS 64u /* remembered at once: more readers failing at the same moment wait twice */
+#define RETRY_MS 1000u  /* the kernel's second request comes within microseconds */
 
 struct retry_slot {
 	uint64_t ino;

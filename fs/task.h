@@ -22,8 +22,8 @@ struct tasks {
 	struct mail *mail;
 	pthread_mutex_t lock; /* guards `parked` and `unfinished` */
 	pthread_cond_t idle;
-	GQueue parked;        /* struct task: those that tasks_stop() must call off */
-	unsigned unfinished;  /* have parked and not returned from finish() yet */
+	GQueue parked;       /* struct task: those that tasks_stop() must call off */
+	unsigned unfinished; /* have parked and not returned from finish() yet */
 	atomic_bool stopping;
 };
 
@@ -45,7 +45,8 @@ struct task {
 
 void tasks_init(struct tasks *tasks, struct mail *mail);
 void tasks_fini(struct tasks *tasks); /* none is parked */
-/* Ends every wait with EINTR, now and from now on; returns when all parked tasks have finished. Not the loop's thread. */
+/* Ends every wait with EINTR, now and from now on; returns when all parked tasks have finished. Not the loop's thread.
+ */
 void tasks_stop(struct tasks *tasks);
 
 /* `task` is zeroed but for step, park, finish and waiter.pid. It isn't the caller's any more. */

@@ -86,7 +86,8 @@ struct appender {
 struct digest;
 struct digest *digest_new(const struct record *record);
 void digest_add(struct digest *digest, const void *bytes, size_t length);
-void digest_end(struct digest *digest, uint8_t out[32]); /* frees */
+/* Frees. False = it couldn't be made: it matches nothing. */
+bool digest_end(struct digest *digest, uint8_t out[32]);
 void digest_free(struct digest *digest);
 
 void record_init(struct record *record, const struct cache_key *key, uint16_t flags, uint64_t length);
@@ -192,7 +193,7 @@ enum op_kind {
 	OP_BODY_DROP,
 	OP_RECORD_BAD,	 /* the row points to what isn't the body */
 	OP_RECORD_GOOD,	 /* checked by digest */
-	OP_EVICT,	 /* look whether there is too much */
+	OP_HOUSEKEEP,	 /* nothing but what follows each transaction */
 };
 
 enum row_kind { ROW_CLEAR, ROW_PUT, ROW_FLAGS, ROW_SIZE, ROW_DROP };
@@ -225,7 +226,8 @@ struct op {
 	struct cache_body *body;
 	uint32_t segment; /* where it is now */
 	uint64_t offset;  /* of the record */
-	struct appender *file; /* OP_STREAMED */
+	int file_fd; /* OP_STREAMED: holds the lock until the row is there; -1 = none */
+	uint64_t file_bytes;
 	char *file_name;
 	bool placed; /* OP_BODY: its octets are written */
 	bool stored; /* its row is */
@@ -236,6 +238,11 @@ void op_free(struct op *op);
 struct op *op_folder_new(const struct cache_folder *folder);
 /* Takes over a list. With `wait`, blocks while the queue is over its bound. */
 void cache_queue(struct cache *cache, struct op *ops, bool wait);
+/* The same in parts; caller holds cache->lock, which waiting gives up meanwhile. */
+void queue_wait(struct cache *cache, size_t bytes);
+void queue_append(struct cache *cache, struct op *op);
+/* Makes a body visible before it is in the index; takes over op. Caller holds cache->lock. */
+void queue_body(struct cache *cache, struct op *op);
 int writer_start(struct cache *cache, struct error *err);
 void writer_stop(struct cache *cache);
 /* Notes a use; caller holds nothing. */
@@ -265,13 +272,15 @@ int segment_lock(struct cache *cache, uint32_t id);
 struct appender *appender_new(uint32_t id, int fd, uint64_t bytes, uint64_t synced_bytes);
 void appender_close(struct appender *appender);
 /* Writer thread: makes the segment's row and the file. NULL with errno. */
-struct appender *appender_create(struct cache *cache);
+struct appender *appender_create(struct cache *cache, bool own);
 /* Writer thread: writes the octets of `ops` (a list; those with placed == false and kind OP_BODY). */
 void appender_write_bodies(struct cache *cache, struct op *ops);
 /* Writer thread, outside of transactions: fdatasync, tells the index; drops rows when the disk failed. */
 void appender_sync(struct cache *cache, struct appender *appender);
-/* A name record in front of the first body of a folder; returns the new end, 0 = failed. */
-uint64_t appender_put_name(struct cache *cache, struct appender *appender, uint32_t folder);
+/* A name record in front of the first body of a folder. False with errno. */
+bool appender_put_name(struct cache *cache, struct appender *appender, uint32_t folder);
+/* Forgets what was written since the last commit. */
+void appender_rewind(struct appender *appender);
 /* Copies a record from another segment to the open one. */
 bool appender_carry(struct cache *cache, int from_fd, uint64_t from_offset, const struct record *record,
 	uint32_t *segment_out, uint64_t *offset_out);
@@ -290,7 +299,7 @@ struct cache_body *body_from_bytes(GBytes *bytes);
 struct cache_body *body_from_file(struct segment *segment, uint64_t offset, uint64_t length);
 guint cache_key_hash(gconstpointer key);
 gboolean cache_key_equal(gconstpointer a, gconstpointer b);
-/* Bodies in memory, for where the disk fails. Caller holds cache->lock; freed bodies go to `out`. */
+/* Bodies in memory, for where the disk fails. Caller holds cache->lock. */
 void memory_put(struct cache *cache, const struct cache_key *key, struct cache_body *body);
 struct cache_body *memory_find(struct cache *cache, const struct cache_key *key); /* borrowed */
 void memory_drop(struct cache *cache, uint32_t folder, uint32_t uid);		   /* uid 0 = all of the folder */
@@ -319,7 +328,6 @@ struct cache {
 	uint64_t limit_bytes, segment_bytes;
 	char boot_id[37];
 	char identity[33]; /* of the index: a rebuilt one is another */
-	EVP_MD *sha256;
 
 	/* the gate */
 	pthread_mutex_t gate_lock;

@@ -36,12 +36,14 @@ void digest_add(struct digest *digest, const void *bytes, size_t length)
 	digest_update(digest, bytes, length);
 }
 
-void digest_end(struct digest *digest, uint8_t out[32])
+bool digest_end(struct digest *digest, uint8_t out[32])
 {
-	/* a digest that couldn't be made matches nothing: the body is fetched again */
-	if (digest->failed || EVP_DigestFinal_ex(digest->context, out, NULL) != 1)
+	bool made = !digest->failed && EVP_DigestFinal_ex(digest->context, out, NULL) == 1;
+
+	if (!made)
 		memset(out, 0, 32);
 	digest_free(digest);
+	return made;
 }
 
 void digest_free(struct digest *digest)
@@ -121,14 +123,17 @@ bool record_digest_matches(int fd, uint64_t offset, const struct record *record)
 		offset += part;
 		left -= part;
 	}
-	digest_end(digest, found);
-	return memcmp(found, record->digest, sizeof(found)) == 0;
+	return digest_end(digest, found) && memcmp(found, record->digest, sizeof(found)) == 0;
 }
 
 void record_kill(int fd, uint64_t offset)
 {
 	uint32_t magic = GUINT32_TO_LE(RECORD_MAGIC_DEAD);
+	struct record record;
 
+	/* an index that lies must not make us write into the middle of a body */
+	if (!io_read(fd, &record, sizeof(record), offset) || !record_valid(&record))
+		return;
 	(void)io_write(fd, &magic, sizeof(magic), offset);
 }
 

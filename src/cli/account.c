@@ -114,6 +114,8 @@ int account_open(struct settings *settings, struct account **account_out, struct
 	account->loop = loop_new();
 	code = auth_new(account->loop, &settings->auth, &account->auth, err);
 	if (code == 0)
+		auth_set_reload(account->auth, settings->config_file, settings_auth_reload, settings);
+	if (code == 0)
 		code = account_cache_open(settings, &account->cache, err);
 	if (code == 0) {
 		account->client = client_new(account);

@@ -6,6 +6,7 @@
 #include "src/mime/mime.h"
 
 #include "src/mime/stem.h"
+#include "src/mime/words.h"
 
 #include <gmime/gmime.h>
 #include <stdbool.h>
@@ -15,7 +16,7 @@
 #include "src/base/banned.h"
 
 #define FIELD_BYTES_MAX (16u * 1024u) /* raw, of one field: four times what is kept of it decoded */
-#define ESCAPE '\x1B'                  /* begins a change of charset in ISO-2022-JP */
+#define ESCAPE '\x1B'                 /* begins a change of charset in ISO-2022-JP */
 #define ADDRESSES_MAX 64u             /* looked at for the first mailbox: empty groups may stand before it */
 
 enum field { FROM, TO, SUBJECT, MESSAGE_ID, FIELDS };
@@ -37,7 +38,6 @@ static void *init_once(void *unused)
 	g_mime_init();
 	options = g_mime_parser_options_new();
 	g_mime_parser_options_set_address_compliance_mode(options, GMIME_RFC_COMPLIANCE_LOOSE);
-	g_mime_parser_options_set_rfc2047_compliance_mode(options, GMIME_RFC_COMPLIANCE_LOOSE);
 	return options;
 }
 
@@ -207,18 +207,11 @@ static char *decode(char *raw)
 	if (!text)
 		return NULL;
 	if (!is_plain(text)) {
-		char *utf8 = text_to_utf8(text);
+		g_autofree char *utf8 = text_to_utf8(text);
 
-		text = g_mime_utils_header_decode_text(options, utf8);
-		g_free(utf8);
-		if (text && !g_utf8_validate(text, -1, NULL)) {
-			char *valid = g_utf8_make_valid(text, -1);
-
-			g_free(text);
-			text = valid;
-		}
+		text = words_decode(utf8);
 	}
-	if (text && !*text_clean(text))
+	if (!*text_clean(text))
 		g_clear_pointer(&text, g_free);
 	return text;
 }
@@ -295,6 +288,7 @@ static char *first_address(const char *raw)
 	if (address)
 		return address;
 	utf8 = text_to_utf8(g_strdup(raw));
+	words_mask(utf8);
 	list = internet_address_list_parse(options, utf8);
 	if (!list)
 		return NULL;

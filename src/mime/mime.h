@@ -11,7 +11,7 @@
 #include <stddef.h>
 
 #define MIME_FROM_BYTES_MAX 64u   /* FROM in a message's name */
-#define MIME_STEM_BYTES_MAX 178u    /* FROM_SUBJECT: what 200 bytes leave beside date, a UID of one digit and ".eml" */
+#define MIME_STEM_BYTES_MAX 178u  /* FROM_SUBJECT: what 200 bytes leave beside date, a UID of one digit and ".eml" */
 #define MIME_TEXT_BYTES_MAX 4096u /* a decoded header value that we keep */
 
 void mime_init(void);

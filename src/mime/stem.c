@@ -31,8 +31,8 @@ static bool is_replaced(gunichar character)
 }
 
 /*
- * Appends `text` with what a name can't have replaced by '-', runs of '-' made one, ends trimmed, cut to `room` bytes on
- * a character boundary. Returns false when nothing is left.
+ * Appends `text` with what a name can't have replaced by '-', runs of '-' made one, ends trimmed, cut to `room` bytes
+ * on a character boundary. Returns false when nothing is left.
  */
 static bool append_clean(GString *out, const char *text, bool is_subject, size_t room)
 {

@@ -2,7 +2,7 @@
 #include "src/mime/words.h"
 
 #include <errno.h>
-#include <gmime/gmime.h>
+#include <glib.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -75,7 +75,8 @@ static void decode_q(const struct word *word, GString *bytes)
 
 		if (c == '=' && word->length - i > 2 && g_ascii_isxdigit(word->text[i + 1]) &&
 			g_ascii_isxdigit(word->text[i + 2])) {
-			c = (char)(g_ascii_xdigit_value(word->text[i + 1]) << 4 | g_ascii_xdigit_value(word->text[i + 2]));
+			c = (char)(g_ascii_xdigit_value(word->text[i + 1]) << 4 |
+				   g_ascii_xdigit_value(word->text[i + 2]));
 			i += 2;
 		} else if (c == '_') {
 			c = ' ';
@@ -90,17 +91,39 @@ static void decode_b(const struct word *word, struct pending *pending)
 	size_t got;
 
 	g_string_set_size(pending->bytes, start + word->length / 4 * 3 + 6);
-	got = g_base64_decode_step(word->text, word->length, (guchar *)pending->bytes->str + start, &pending->state,
-		&pending->save);
+	got = g_base64_decode_step(
+		word->text, word->length, (guchar *)pending->bytes->str + start, &pending->state, &pending->save);
 	g_string_set_size(pending->bytes, start + got);
 	if (word->length && word->text[word->length - 1] == '=')
 		pending->state = 0, pending->save = 0;
 }
 
+/* Names that mail uses and iconv doesn't know. GMime has more, but keeps each name that it was ever asked for. */
+static const char *iconv_name(const char *charset)
+{
+	static const char *const names[][2] = {
+		{"ks_c_5601-1987", "CP949"},
+		{"x-sjis", "CP932"},
+		{"shift-jis", "CP932"},
+		{"x-gbk", "GBK"},
+		{"gb2312", "GBK"},
+		{"x-cp1251", "CP1251"},
+		{"cp-1251", "CP1251"},
+		{"win-1251", "CP1251"},
+		{"unicode-1-1-utf-7", "UTF-7"},
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
+		if (g_ascii_strcasecmp(charset, names[i][0]) == 0)
+			return names[i][1];
+	}
+	return charset;
+}
+
 /* Appends the bytes as UTF-8; one that means nothing in its charset becomes '?'. False: no such charset. */
 static bool convert(const GString *bytes, const char *charset, GString *out)
 {
-	GIConv converter = g_iconv_open("UTF-8", g_mime_charset_iconv_name(charset));
+	GIConv converter = g_iconv_open("UTF-8", iconv_name(charset));
 	char *from = bytes->str;
 	gsize left = bytes->len;
 
@@ -129,10 +152,8 @@ static void flush(struct pending *pending, GString *out)
 {
 	GString *bytes = pending->bytes;
 	size_t start = out->len;
-	bool is_utf8 = g_ascii_strcasecmp(pending->charset, "utf-8") == 0 || g_utf8_validate(bytes->str, (gssize)bytes->len, NULL);
-	bool is_stateful = memchr(bytes->str, 0x1B, bytes->len) != NULL;
 
-	if ((is_utf8 && !is_stateful) || !convert(bytes, pending->charset, out)) {
+	if (g_ascii_strcasecmp(pending->charset, "utf-8") == 0 || !convert(bytes, pending->charset, out)) {
 		g_autofree char *valid = g_utf8_make_valid(bytes->str, (gssize)bytes->len);
 
 		g_string_append(out, valid);
@@ -146,6 +167,25 @@ static void flush(struct pending *pending, GString *out)
 	pending->save = 0;
 }
 
+static void add(struct pending *pending, const struct word *word, GString *out)
+{
+	if (pending->bytes->len && g_ascii_strcasecmp(pending->charset, word->charset) != 0)
+		flush(pending, out);
+	memcpy(pending->charset, word->charset, sizeof(pending->charset));
+	if (word->encoding == 'Q')
+		decode_q(word, pending->bytes);
+	else
+		decode_b(word, pending);
+}
+
+/* Up to where an encoded word may begin: never `text` itself. */
+static const char *skip_plain(const char *text)
+{
+	const char *next = strstr(text + 1, "=?");
+
+	return next ? next : text + strlen(text);
+}
+
 char *words_decode(const char *text)
 {
 	GString *out = g_string_sized_new(strlen(text));
@@ -156,27 +196,32 @@ char *words_decode(const char *text)
 		const char *next;
 
 		if (!word_parse(text, &word)) {
-			const char *more = strchr(text + 1, '=');
-
-			next = more ? more : text + strlen(text);
+			next = skip_plain(text);
 			g_string_append_len(out, text, next - text);
 			text = next;
 			continue;
 		}
-		if (pending.bytes->len && g_ascii_strcasecmp(pending.charset, word.charset) != 0)
-			flush(&pending, out);
-		memcpy(pending.charset, word.charset, sizeof(pending.charset));
-		if (word.encoding == 'Q')
-			decode_q(&word, pending.bytes);
-		else
-			decode_b(&word, &pending);
-		/* White space between adjacent words isn't part of the text. */
-		next = skip_blanks(word.end);
-		text = word_parse(next, &word) ? next : word.end;
-		if (text != next || *text != '=' )
-			flush(&pending, out);
+		do {
+			add(&pending, &word, out);
+			text = word.end;
+			/* White space between adjacent words isn't part of the text. */
+		} while (word_parse(skip_blanks(text), &word));
+		flush(&pending, out);
 	}
-	flush(&pending, out);
 	g_string_free(pending.bytes, TRUE);
 	return g_string_free(out, FALSE);
+}
+
+void words_mask(char *text)
+{
+	struct word word;
+
+	for (char *at = text; *at;) {
+		bool is_word = word_parse(at, &word);
+		size_t length = (size_t)((is_word ? word.end : skip_plain(at)) - at);
+
+		if (is_word)
+			memset(at, 'x', length);
+		at += length;
+	}
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Encoded words (RFC 2047) of a header field. Pure; linear in the length of its input; any thread after mime_init().
+ * Encoded words (RFC 2047) of a header field. Pure; linear in the length of its input; any thread.
  *
- * GMime's own decoder loses what follows a padded base64 word, and many mailers pad each of adjacent words.
+ * GMime's own decoder loses what follows a padded base64 word, and many mailers pad each of adjacent words; and it
+ * keeps every name of a charset that it ever met, which a hostile sender can make any number of.
  */
 #pragma once
 
@@ -11,3 +12,5 @@
  * UTF-8 without NULs, perhaps with other controls.
  */
 char *words_decode(const char *text);
+/* Overwrites each encoded word with as many letters, in place: for a parser that shall not decode them. */
+void words_mask(char *text);

@@ -164,8 +164,8 @@ static void *loop(void *data)
 }
 
 /* Under the lock. */
-static int park(struct mail *mail, enum fake_wait kind, struct mail_folder *folder, uint32_t uid,
-	struct mail_waiter *waiter)
+static int park(
+	struct mail *mail, enum fake_wait kind, struct mail_folder *folder, uint32_t uid, struct mail_waiter *waiter)
 {
 	struct wait *wait = g_new0(struct wait, 1);
 	uint32_t delay_ms = mail->options.delay_ms[kind];
@@ -205,7 +205,8 @@ void mail_cancel(struct mail *mail, struct mail_waiter *waiter)
 
 /* ---- set-up ---- */
 
-static struct mail_folder *folder_new(struct mail_folder *parent, const char *name, uint32_t number, uint32_t attributes)
+static struct mail_folder *folder_new(
+	struct mail_folder *parent, const char *name, uint32_t number, uint32_t attributes)
 {
 	struct mail_folder *folder = g_new0(struct mail_folder, 1);
 

@@ -25,13 +25,15 @@ struct header_case {
 static const struct header_case cases[] = {
 	{"", NULL, NULL, NULL, NULL, "unknown_no-subject"},
 	{"\r\n", NULL, NULL, NULL, NULL, "unknown_no-subject"},
-	{"From: olena@contoso.com\r\nSubject: Hi\r\n\r\n", "olena@contoso.com", NULL, "Hi", NULL, "olena@contoso.com_Hi"},
+	{"From: olena@contoso.com\r\nSubject: Hi\r\n\r\n", "olena@contoso.com", NULL, "Hi", NULL,
+		"olena@contoso.com_Hi"},
 	{"from:olena@contoso.com\nSUBJECT :Hi\n", "olena@contoso.com", NULL, "Hi", NULL, "olena@contoso.com_Hi"},
 	{"Message-ID:  <a.b@c> \r\nTo: a@b,\r\n\tc@d\r\n", NULL, "a@b, c@d", NULL, "a.b@c", NULL},
 	{"Message-ID: without\r\n", NULL, NULL, NULL, "without", NULL},
 	{"From: Olena <olena@contoso.com>\r\n", "Olena <olena@contoso.com>", NULL, NULL, NULL,
 		"olena@contoso.com_no-subject"},
-	{"From: \"Doe, John\" <john@x.org>\r\n", "\"Doe, John\" <john@x.org>", NULL, NULL, NULL, "john@x.org_no-subject"},
+	{"From: \"Doe, John\" <john@x.org>\r\n", "\"Doe, John\" <john@x.org>", NULL, NULL, NULL,
+		"john@x.org_no-subject"},
 	{"From: a@x.org, b@x.org\r\n", "a@x.org, b@x.org", NULL, NULL, NULL, "a@x.org_no-subject"},
 	{"From: x@y.org (Name)\r\n", "x@y.org (Name)", NULL, NULL, NULL, "x@y.org_no-subject"},
 	{"From: Group: a@x.org, b@x.org;\r\n", "Group: a@x.org, b@x.org;", NULL, NULL, NULL, "a@x.org_no-subject"},
@@ -42,16 +44,26 @@ static const struct header_case cases[] = {
 	{"X-Subject: no\r\nSubjects: no\r\nSubject: yes\r\n", NULL, NULL, "yes", NULL, NULL},
 	/* RFC 2047 */
 	{"Subject: =?utf-8?B?0KDQsNGF0YPQvdC+0Lo=?=\r\n", NULL, NULL, "Рахунок", NULL, "unknown_Рахунок"},
-	{"Subject: =?UTF-8?Q?=D0=A0=D0=B0=D1=85?=\r\n =?UTF-8?Q?=D1=83=D0=BD=D0=BE=D0=BA?=\r\n", NULL, NULL, "Рахунок", NULL,
-		"unknown_Рахунок"},
-	{"Subject: =?utf-8?Q?a?= =?utf-8?Q?b?= c =?utf-8?Q?d_e?=\r\n", NULL, NULL, "ab c d e", NULL, "unknown_ab-c-d-e"},
+	{"Subject: =?UTF-8?Q?=D0=A0=D0=B0=D1=85?=\r\n =?UTF-8?Q?=D1=83=D0=BD=D0=BE=D0=BA?=\r\n", NULL, NULL, "Рахунок",
+		NULL, "unknown_Рахунок"},
+	{"Subject: =?utf-8?Q?a?= =?utf-8?Q?b?= c =?utf-8?Q?d_e?=\r\n", NULL, NULL, "ab c d e", NULL,
+		"unknown_ab-c-d-e"},
 	/* a character cut in two by a careless encoder */
-	{"Subject: =?utf-8?B?0KDQsNGF0Q==?= =?utf-8?B?g9C90L7Qug==?=\r\n", NULL, NULL, "Рахунок", NULL, "unknown_Рахунок"},
+	{"Subject: =?utf-8?B?0KDQsNGF0Q==?= =?utf-8?B?g9C90L7Qug==?=\r\n", NULL, NULL, "Рахунок", NULL,
+		"unknown_Рахунок"},
 	{"Subject: =?koi8-u?B?8sHI1c7Pyw==?=\r\n", NULL, NULL, "Рахунок", NULL, NULL},
 	{"Subject: =?windows-1251?Q?=D0=E0=F5=F3=ED=EE=EA?=\r\n", NULL, NULL, "Рахунок", NULL, NULL},
 	{"Subject: =?iso-2022-jp?B?GyRCRnxLXBsoQg==?=\r\n", NULL, NULL, "日本", NULL, NULL},
 	{"From: =?koi8-u?B?7MzFzsE=?= <olena@contoso.com>\r\n", "Ллена <olena@contoso.com>", NULL, NULL, NULL,
 		"olena@contoso.com_no-subject"},
+	/* padded, though more follows; and cut without padding */
+	{"Subject: =?utf-8?B?0KDQsA==?= =?utf-8?B?0YU=?=\r\n", NULL, NULL, "Рах", NULL, "unknown_Рах"},
+	{"Subject: =?utf-8?B?0KDQs?= =?utf-8?B?NGF?=\r\n", NULL, NULL, "Рах", NULL, "unknown_Рах"},
+	{"Subject: =?utf-8*uk?Q?=D0=A0?= =?windows-1251?Q?=E0?=\r\n", NULL, NULL, "Ра", NULL, "unknown_Ра"},
+	{"Subject: =?x-unknown?Q?a=FFb?= =?ks_c_5601-1987?B?x9GxuQ==?=\r\n", NULL, NULL,
+		"a\xEF\xBF\xBD"
+		"b한국",
+		NULL, NULL},
 	/* broken ones stay as they are */
 	{"Subject: =?utf-8?X?abc?=\r\n", NULL, NULL, "=?utf-8?X?abc?=", NULL, "unknown_=-utf-8-X-abc-="},
 	{"Subject: =?utf-8?B?\r\n", NULL, NULL, "=?utf-8?B?", NULL, NULL},
@@ -64,11 +76,16 @@ static const struct header_case cases[] = {
 	/* NFC: e and a combining acute */
 	{"Subject: cafe\xCC\x81\r\n", NULL, NULL, "cafe\xCC\x81", NULL, "unknown_café"},
 	/* what a name can't have */
-	{"Subject: Re: a/b\\c  *d*?_-_\"e\" <f>|\r\n", NULL, NULL, "Re: a/b\\c  *d*?_-_\"e\" <f>|", NULL, "unknown_Re-a-b-c-d-e-f"},
+	{"Subject: Re: a/b\\c  *d*?_-_\"e\" <f>|\r\n", NULL, NULL, "Re: a/b\\c  *d*?_-_\"e\" <f>|", NULL,
+		"unknown_Re-a-b-c-d-e-f"},
 	{"Subject: ../..\r\n", NULL, NULL, "../..", NULL, "unknown_..-.."},
 	{"Subject: ___\r\n", NULL, NULL, "___", NULL, "unknown_no-subject"},
-	{"Subject: a\xE2\x80\xAE" "b\xE2\x80\xA8" "c\xC2\xA0" "d\xEF\xBB\xBF" "e\xE3\x80\x80\r\n", NULL, NULL, NULL, NULL,
-		"unknown_a-b-c-d-e"},
+	{"Subject: a\xE2\x80\xAE"
+	 "b\xE2\x80\xA8"
+	 "c\xC2\xA0"
+	 "d\xEF\xBB\xBF"
+	 "e\xE3\x80\x80\r\n",
+		NULL, NULL, NULL, NULL, "unknown_a-b-c-d-e"},
 	{"Subject: =?utf-8?Q?a=00b=07c=7Fd=C2=85e?=\r\n", NULL, NULL, NULL, NULL, "unknown_a-b-c-d-e"},
 	{"From: a_b-c@d.org\r\nSubject: x\r\n", "a_b-c@d.org", NULL, "x", NULL, "a_b-c@d.org_x"},
 	{"From: \"a/b\"@d.org\r\n", "\"a/b\"@d.org", NULL, NULL, NULL, NULL},
@@ -210,9 +227,9 @@ static void hostile(const char *piece)
 
 static void test_hostile(void **state)
 {
-	static const char *const pieces[] = {"=?", "=?utf-8?B?", "=?utf-8?Q?=41?= ", "=?utf-8?Q?", "(", ")", "((a)", "<", "a@",
-		"\"", "\"\\", "a:", "a:;", "a:b:", ",", "@", "[", "\r\n ", "\r\n\t=?", ";", "\\", ".", "\xFF", "\xD0\xE0",
-		"<@a,@b:c@d>", "=?x?Q?=?=", "\xCC\x81", "\x1B$B", "a@b,", "\"a\" "};
+	static const char *const pieces[] = {"=?", "=?utf-8?B?", "=?utf-8?Q?=41?= ", "=?utf-8?Q?", "(", ")", "((a)",
+		"<", "a@", "\"", "\"\\", "a:", "a:;", "a:b:", ",", "@", "[", "\r\n ", "\r\n\t=?", ";", "\\", ".",
+		"\xFF", "\xD0\xE0", "<@a,@b:c@d>", "=?x?Q?=?=", "\xCC\x81", "\x1B$B", "a@b,", "\"a\" "};
 
 	for (size_t i = 0; i < G_N_ELEMENTS(pieces); i++)
 		hostile(pieces[i]);
