@@ -204,15 +204,19 @@ static size_t line_max(const struct imap_parser *p, const char *at, size_t lengt
 	return IMAP_LINE_MAX;
 }
 
-/* Reads the whole numbers that p->line holds of a SEARCH not yet over. What a parenthesis opens waits for the end. */
+/* A SEARCH that isn't over yet? */
+static bool is_search(const struct imap_parser *p)
+{
+	return p->kind == LINE_SEARCH || (p->kind == LINE_NONE && line_is(p->line->str, p->line->len, "* SEARCH "));
+}
+
+/* Reads the whole numbers that p->line holds of it. What a parenthesis opens waits for the line's end. */
 static void search_drain(struct imap_parser *p)
 {
 	const char *from = p->line->str, *open = memchr(from, '(', p->line->len);
 	const char *end = open ? open : from + p->line->len, *to = end;
 	enum step step;
 
-	if (p->kind == LINE_NONE ? !line_is(from, p->line->len, "* SEARCH ") : p->kind != LINE_SEARCH)
-		return;
 	while (to > from && to[-1] != ' ')
 		to--;
 	if (to == from) {
@@ -245,7 +249,7 @@ static size_t line_take(struct imap_parser *p, const char *at, size_t length)
 	g_string_append_len(p->line, at, (gssize)take);
 	if (lf)
 		line_parse(p, p->line->str, p->line->len - 1);
-	else if (p->line->len >= SEARCH_PIECE_BYTES)
+	else if (p->line->len >= SEARCH_PIECE_BYTES && is_search(p))
 		search_drain(p);
 	return take;
 }

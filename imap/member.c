@@ -98,6 +98,8 @@ static void examine_done(struct conn_command *command, const struct imap_respons
 		refused(job, tagged, true);
 	} else {
 		client_success(member->client);
+		if (!job->request->command)
+			member->client->losses = 0;
 		job->examined = true;
 		if (mailbox_check(member, job))
 			command_send(member, job);
@@ -544,8 +546,10 @@ static void slow_check(struct member *member, uint64_t now_ms, uint64_t bytes)
 	slow = bytes - member->window_bytes < since_ms * CLIENT_SLOW_BYTES / 1000;
 	if (slow && since_ms >= client->config.timeout_ms)
 		silent(member, since_ms, "next to nothing came");
-	else if (!slow)
-		member->window_ms = now_ms, member->window_bytes = bytes;
+	if (slow)
+		return;
+	member->window_ms = now_ms;
+	member->window_bytes = bytes;
 }
 
 bool member_tick(struct member *member, uint64_t now_ms)

@@ -70,7 +70,7 @@ struct member {
 
 	struct job *body_job; /* whose literal arrives */
 	uint64_t body_left;
-	bool held; /* in this pass of the scheduler: a job waits for it to run empty */
+	unsigned held; /* in this pass of the scheduler a job waits for it to run empty: 1 + its class */
 	bool drop; /* hang up once the stack is unwound */
 
 	uint64_t idle_since_ms; /* clock_ms(); flight is empty */

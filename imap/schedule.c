@@ -12,6 +12,9 @@
 
 #define ENOUGH_IN_FLIGHT 2u /* on one connection, to hide the round trip; a free connection is better than more */
 
+#define LOOK_AHEAD_MAX 256u /* jobs without a place, before those behind them aren't looked at */
+#define HELD_BY(class) ((unsigned)(class) + 1)
+
 /* The smaller, the better. */
 enum rank {
 	RANK_SAME_IDLE, /* the mailbox is open, nothing in flight */
@@ -133,7 +136,7 @@ static void hold_one(const struct pass *pass, const struct job *job)
 			least = member;
 	}
 	if (least)
-		least->held = true;
+		least->held = HELD_BY(job->class);
 }
 
 /* A second opinion is asked for and there is no room: an idle connection makes place. */
@@ -176,7 +179,7 @@ static void stuck(struct pass *pass, const struct job *job)
 static bool place_one(struct pass *pass, GQueue *queue)
 {
 	pass->stuck = 0;
-	for (GList *link = queue->head; link; link = link->next) {
+	for (GList *link = queue->head; link && pass->stuck < LOOK_AHEAD_MAX; link = link->next) {
 		struct job *job = link->data;
 		enum rank rank;
 		struct member *member = best_for(pass, job, &rank);
@@ -201,8 +204,13 @@ static void place_all(struct pass *pass, enum imap_class class)
 	GQueue *queue = &pass->client->waiting[class];
 
 	while (place_one(pass, queue))
-		for (guint i = 0; i < pass->client->members->len; i++)
-			((struct member *)pass->client->members->pdata[i])->held = false;
+		for (guint i = 0; i < pass->client->members->len; i++) {
+			struct member *member = pass->client->members->pdata[i];
+
+			/* what an interactive one waits for stays out of reach for bulk work */
+			if (member->held == HELD_BY(class))
+				member->held = 0;
+		}
 }
 
 static void drop_some(struct imap_client *client)
@@ -213,9 +221,9 @@ static void drop_some(struct imap_client *client)
 	for (guint i = client->members->len; i-- > 0;) {
 		struct member *member = client->members->pdata[i];
 
-		member->held = false;
+		member->held = 0;
 		if (member->drop)
-			member_end(member, BLAME_NOBODY, &err);
+			member_end(member, BLAME_TRY, &err);
 	}
 }
 
@@ -228,7 +236,8 @@ static void open_some(struct pass *pass)
 		member_open(pass->client);
 		pass_count(pass);
 	}
-	if (pass->connecting < pass->wanted && pass->ready + pass->connecting < pass->allowed)
+	if (pass->connecting < pass->wanted && pass->ready + pass->connecting < pass->allowed &&
+		clock_ms() < pass->client->open_not_before_ms)
 		client_wake_at(pass->client, pass->client->open_not_before_ms);
 }
 

@@ -11,6 +11,8 @@
 /* Beyond, nothing of a subject is ever seen in a name: composing (NFC) shrinks text, but by far less than that. */
 #define SUBJECT_SCANNED_MAX (16u * MIME_STEM_BYTES_MAX)
 
+#define REPLACEMENT 0xFFFDu /* what decoding has put for invalid UTF-8 */
+
 static bool is_replaced_ascii(unsigned char byte)
 {
 	return byte <= ' ' || byte == 0x7F || strchr("/\\:*?\"<>|", byte) != NULL;
@@ -18,6 +20,8 @@ static bool is_replaced_ascii(unsigned char byte)
 
 static bool is_replaced(gunichar character)
 {
+	if (character == REPLACEMENT)
+		return true;
 	switch (g_unichar_type(character)) {
 	case G_UNICODE_CONTROL:
 	case G_UNICODE_FORMAT:

@@ -148,21 +148,28 @@ static bool convert(const GString *bytes, const char *charset, GString *out)
 	return true;
 }
 
+static void replace_nuls(GString *text, size_t start)
+{
+	for (size_t i = start; i < text->len; i++) {
+		if (!text->str[i])
+			text->str[i] = ' ';
+	}
+}
+
 static void flush(struct pending *pending, GString *out)
 {
-	GString *bytes = pending->bytes;
 	size_t start = out->len;
 
-	if (g_ascii_strcasecmp(pending->charset, "utf-8") == 0 || !convert(bytes, pending->charset, out)) {
-		g_autofree char *valid = g_utf8_make_valid(bytes->str, (gssize)bytes->len);
+	if (g_ascii_strcasecmp(pending->charset, "utf-8") != 0 && convert(pending->bytes, pending->charset, out)) {
+		replace_nuls(out, start);
+	} else {
+		g_autofree char *valid = NULL;
 
+		replace_nuls(pending->bytes, 0);
+		valid = g_utf8_make_valid(pending->bytes->str, (gssize)pending->bytes->len);
 		g_string_append(out, valid);
 	}
-	for (size_t i = start; i < out->len; i++) {
-		if (!out->str[i])
-			out->str[i] = ' ';
-	}
-	g_string_truncate(bytes, 0);
+	g_string_truncate(pending->bytes, 0);
 	pending->state = 0;
 	pending->save = 0;
 }

@@ -282,7 +282,7 @@ static void serve(struct fixture *f)
 static int setup(void **state)
 {
 	struct fixture *f = g_new0(struct fixture, 1);
-	struct fake_options options = {.racy = false};
+	struct fake_options options = {.delay_ms = {[FAKE_TREE] = 1}};
 	struct mail_folder *inbox;
 
 	umask(077);
