@@ -472,6 +472,8 @@ void imap_client_free(struct imap_client *client)
 
 		if (member->state == MEMBER_READY)
 			conn_logout(member->conn);
+		if (member->conn)
+			conn_abandon(member->conn); /* its commands lie in the jobs */
 		queue_forget(&member->flight);
 		member_free(member);
 	}

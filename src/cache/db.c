@@ -4,12 +4,9 @@
 #include "src/cache/internal.h"
 
 #include <fcntl.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "src/base/banned.h"
-
-#define BODY_COLUMNS "segment, offset, length"
 
 static const char *const statement_texts[S_COUNT] = {
 	[S_BEGIN] = "BEGIN IMMEDIATE",
@@ -59,7 +56,7 @@ static const char *const statement_texts[S_COUNT] = {
 	[S_BODY_USED] = "UPDATE body SET hour = ?5 WHERE folder = ?1 AND uid = ?2 AND uidvalidity = ?3 AND lf = ?4"
 			" AND hour < ?5",
 	[S_BODY_MOVE] = "UPDATE body SET segment = ?5, offset = ?6, checked = 0 WHERE folder = ?1 AND uid = ?2"
-			" AND uidvalidity = ?3 AND lf = ?4",
+			" AND uidvalidity = ?3 AND lf = ?4 AND segment = ?7 AND offset = ?8",
 	[S_BODY_OF_SEGMENT] = "SELECT folder, uid, uidvalidity, lf, offset, length FROM body WHERE segment = ?1"
 			      " AND hour >= ?2 ORDER BY offset",
 	[S_SEGMENT_NEW] = "INSERT INTO segment(bytes, synced, boot, own) VALUES(?1, 0, ?2, ?3)",

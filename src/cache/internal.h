@@ -252,7 +252,6 @@ void cache_touch(struct cache *cache, const struct cache_key *key, uint32_t hour
 int index_apply(struct cache *cache, struct db *db, struct op *op);
 int index_body_put(struct db *db, const struct cache_key *key, uint32_t segment, uint64_t offset, uint64_t length,
 	uint32_t hour, bool *inserted_out);
-int index_message_put(struct db *db, uint32_t folder, const struct op *op, const struct row_op *row);
 void cache_key_bind(sqlite3_stmt *statement, const struct cache_key *key); /* parameters 1 to 4 */
 
 /* ---- segments (segment.c) ---- */
@@ -269,21 +268,21 @@ void segment_unlink(struct cache *cache, uint32_t id);
 /* Opens and locks segment `id` for writing; -1: errno EWOULDBLOCK = a living process appends. */
 int segment_lock(struct cache *cache, uint32_t id);
 
-struct appender *appender_new(uint32_t id, int fd, uint64_t bytes, uint64_t synced_bytes);
-void appender_close(struct appender *appender);
-/* Writer thread: makes the segment's row and the file. NULL with errno. */
-struct appender *appender_create(struct cache *cache, bool own);
-/* Writer thread: writes the octets of `ops` (a list; those with placed == false and kind OP_BODY). */
+/* ---- appending (append.c); the writer thread's ---- */
+
+/* Writes the octets of the bodies in `ops` (a list). What could be written is marked as placed. */
 void appender_write_bodies(struct cache *cache, struct op *ops);
-/* Writer thread, outside of transactions: fdatasync, tells the index; drops rows when the disk failed. */
-void appender_sync(struct cache *cache, struct appender *appender);
-/* A name record in front of the first body of a folder. False with errno. */
-bool appender_put_name(struct cache *cache, struct appender *appender, uint32_t folder);
-/* Forgets what was written since the last commit. */
-void appender_rewind(struct appender *appender);
 /* Copies a record from another segment to the open one. */
 bool appender_carry(struct cache *cache, int from_fd, uint64_t from_offset, const struct record *record,
 	uint32_t *segment_out, uint64_t *offset_out);
+/* In a transaction: tells the index how far segments reach, and finds those that were cleared away. */
+int appenders_grow(struct cache *cache, struct db *db);
+bool appenders_lost(struct cache *cache, uint32_t segment); /* found so */
+/* After it: it was committed, or not. Then what is full is synced and closed. */
+void appenders_committed(struct cache *cache);
+void appenders_rewind(struct cache *cache);
+void appenders_settle(struct cache *cache);
+void appenders_close(struct cache *cache);
 
 /* ---- bodies (body.c) ---- */
 

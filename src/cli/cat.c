@@ -17,8 +17,11 @@ static int run(struct call *call, struct error *err)
 
 	if (code != 0)
 		return code;
-	if (!call_number(call->arguments[2], UINT32_MAX, &request.uid))
-		return error_set(err, ERR_USAGE, "cat: %s: not a UID", call->arguments[2]);
+	if (!call_number(call->arguments[2], UINT32_MAX, &request.uid)) {
+		error_set(err, ERR_USAGE, "cat: %s: not a UID", call->arguments[2]);
+		error_hint(err, "the number that `mailtree ls` begins a line with");
+		return ERR_USAGE;
+	}
 	request.folder = call->arguments[1];
 	code = call_settings(call, NULL, &settings, err);
 	return code ? code : handoff_run(call, settings, &request, &(struct sink){on_record, NULL}, err);

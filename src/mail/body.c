@@ -13,7 +13,8 @@
 #include "src/base/banned.h"
 
 #define SIZES_SAVE_EACH 20u
-#define HELD_BODIES 4u /* descriptors of large bodies kept, so that a reader ends what it began though the cache is full */
+#define HELD_BODIES                                                                                                    \
+	4u /* descriptors of large bodies kept, so that a reader ends what it began though the cache is full */
 #define COPY_BYTES (256u * 1024u)
 
 struct cache_key body_key(const struct mail *mail, const struct mail_folder *folder, uint32_t uid)
@@ -45,13 +46,16 @@ static void size_lied(struct mail *mail, const struct mail_folder *folder, uint3
 	if (atomic_exchange(&mail->sizes_lied, true))
 		return;
 	log_info("%s, UID %u: the server said %" G_GUINT64_FORMAT " bytes and sent %" G_GUINT64_FORMAT
-		 ": sizes of %s are learned at open from now on", folder->raw, uid, told, size, mail->host);
+		 ": sizes of %s are learned at open from now on",
+		folder->raw, uid, told, size, mail->host);
 	cache_trait_put(mail->cache, "sizes.lied", "1");
 }
 
 void body_size_learn(struct mail *mail, struct mail_folder *folder, uint32_t uid, uint64_t size_bytes, bool confirms)
 {
-	struct mail_event event = {.type = MAIL_EVENT_MESSAGE_SIZE, .folder = folder, .parent = folder->parent,
+	struct mail_event event = {.type = MAIL_EVENT_MESSAGE_SIZE,
+		.folder = folder,
+		.parent = folder->parent,
 		.message_number = folder->message_number};
 	struct row *row = folder->listing ? listing_find(folder->listing, uid) : NULL;
 	struct cache_batch *batch;
@@ -448,7 +452,8 @@ static int expect(struct mail *mail, struct mail_folder *folder, const struct lo
 		return 0;
 	error_set(err, ERR_BROKEN,
 		"the message has %" G_GUINT64_FORMAT " bytes where %" G_GUINT64_FORMAT
-		" were promised: the size is right from now on", size, expected);
+		" were promised: the size is right from now on",
+		size, expected);
 	mail_note_error(mail, err, "%s, UID %u", folder->raw, look->key.uid);
 	return ERR_BROKEN;
 }
@@ -512,8 +517,7 @@ static int slice_stream(struct mail *mail, struct mail_folder *folder, const str
 		owner = g_new0(struct owner, 1);
 		owner->memory = g_malloc(length + 1);
 		got = length ? cache_stream_read(s->stream, offset, owner->memory, length, err) : 0;
-		*slice_out = (struct mail_slice){
-			.memory = owner->memory, .fd = -1, .length = length, .owner = owner};
+		*slice_out = (struct mail_slice){.memory = owner->memory, .fd = -1, .length = length, .owner = owner};
 		__atomic_store_n(&s->handed_out, true, __ATOMIC_RELAXED);
 		code = got == (ssize_t)length ? 1 : ERR_STORAGE;
 	}

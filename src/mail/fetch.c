@@ -20,7 +20,7 @@
 #define ALONE_TRIES 2u
 
 struct body {
-	struct mail_waiter check; /* first: the folder's check, when the server gave nothing */
+	struct mail_waiter check;   /* first: the folder's check, when the server gave nothing */
 	struct mail_folder *folder; /* a reference */
 	uint32_t uid;
 	uint64_t expected_bytes;  /* what the listing says */
@@ -617,7 +617,7 @@ static uint64_t bytes_before(const struct mail *mail, const struct body *wanted)
 				return bytes;
 			if (!body->over)
 				bytes += fetch->folder == wanted->folder ? body->expected_bytes
-									 : body->expected_bytes / 4;
+				                                         : body->expected_bytes / 4;
 		}
 	}
 	return bytes;

@@ -60,13 +60,13 @@ struct park {
 	uint32_t uid;
 	uint64_t need_bytes; /* of a body: 0 = its size is enough */
 	bool force, want_flags;
-	bool again;      /* when what it waits for has ended, well or not, `begin` runs again instead of `done` */
+	bool again; /* when what it waits for has ended, well or not, `begin` runs again instead of `done` */
 	uint64_t since_ms;
 	GQueue *queue; /* the list that holds it, NULL = none */
 };
 /* Any thread. Returns MAIL_PARKED. */
 int park_new(struct mail *mail, struct mail_waiter *waiter, park_fn begin, struct mail_folder *folder, uint32_t uid,
-             uint64_t need_bytes, bool force);
+	uint64_t need_bytes, bool force);
 int park_new_again(struct mail *mail, struct mail_waiter *waiter, park_fn begin); /* with `again` set */
 /* Loop only. */
 void park_wait_in(struct park *park, GQueue *queue);
@@ -75,8 +75,8 @@ void park_finish_all(GQueue *queue, int code, const struct error *err);
 
 /* ---- the model ---- */
 
-struct sync;  /* sync.c: a check of one folder under way */
-struct walk;  /* prefetch.c: a reader that walks a folder */
+struct sync; /* sync.c: a check of one folder under way */
+struct walk; /* prefetch.c: a reader that walks a folder */
 
 struct mail_folder {
 	atomic_uint references;
@@ -85,41 +85,41 @@ struct mail_folder {
 	char *raw;       /* on the server; "" for the root */
 	char *component; /* the last level of its path, decoded */
 	uint32_t number;
-	uint32_t cache_id;   /* 0 = implied by a child's path only */
+	uint32_t cache_id; /* 0 = implied by a child's path only */
 	char delimiter;
 	/* mail->lock */
 	struct mail_folder *parent; /* NULL = the root, or gone; not a reference */
 	GPtrArray *children;        /* sorted by number; references */
 	GHashTable *by_name;        /* the same by name; NULL = never had any */
 	uint32_t attributes;
-	char *name;             /* in the file system; "" for the root */
-	GSList *old_names;      /* borrowed by callers for as long as they hold the folder */
+	char *name;        /* in the file system; "" for the root */
+	GSList *old_names; /* borrowed by callers for as long as they hold the folder */
 	bool gone;
-	bool unsorted;          /* children */
-	bool seen, listed;      /* in the LIST under way: at all, by itself */
-	bool missing;               /* not in the last LIST */
+	bool unsorted;     /* children */
+	bool seen, listed; /* in the LIST under way: at all, by itself */
+	bool missing;      /* not in the last LIST */
 	uint32_t missing_session;
-	struct listing *listing;    /* NULL = not loaded */
-	struct source_state state;  /* as of checked_at; uidvalidity 0 = never */
+	struct listing *listing;   /* NULL = not loaded */
+	struct source_state state; /* as of checked_at; uidvalidity 0 = never */
 	uint32_t message_number;
-	int64_t checked_at;         /* seconds since 1970; 0 = never complete */
+	int64_t checked_at; /* seconds since 1970; 0 = never complete */
 	int64_t mtime;
-	bool identified;            /* in this process the known messages were seen to be the same */
-	GHashTable *broken;         /* uid → struct broken; NULL = none */
+	bool identified;    /* in this process the known messages were seen to be the same */
+	GHashTable *broken; /* uid → struct broken; NULL = none */
 	/* loop only */
 	struct sync *sync;
-	GQueue flag_parks;          /* waiting for flags as of now */
-	uint64_t retry_at_ms;       /* after a failed check: not before */
-	GHashTable *bodies;         /* uid → struct body: on their way */
+	GQueue flag_parks;    /* waiting for flags as of now */
+	uint64_t retry_at_ms; /* after a failed check: not before */
+	GHashTable *bodies;   /* uid → struct body: on their way */
 	struct walk *walk;
 	/* any thread */
-	atomic_ullong fresh_ms;     /* clock_ms() of the last check that succeeded, 0 = none in this process */
-	atomic_ullong attempt_ms;   /* … that ended, well or not */
-	atomic_ullong flags_ms;     /* … that told all flags */
-	atomic_uint fresh_until_s;  /* clock_ms()/1000 until which no check is due: the fast path of opendir */
+	atomic_ullong fresh_ms;    /* clock_ms() of the last check that succeeded, 0 = none in this process */
+	atomic_ullong attempt_ms;  /* … that ended, well or not */
+	atomic_ullong flags_ms;    /* … that told all flags */
+	atomic_uint fresh_until_s; /* clock_ms()/1000 until which no check is due: the fast path of opendir */
 	atomic_bool walk_active;
-	atomic_uint walk_uid;       /* the last UID read while a walk is active */
-	atomic_bool walk_posted;    /* the loop will look at walk_uid */
+	atomic_uint walk_uid;    /* the last UID read while a walk is active */
+	atomic_bool walk_posted; /* the loop will look at walk_uid */
 };
 
 struct error_line {
@@ -133,7 +133,7 @@ struct mail {
 	char *account, *user, *host;
 	char **folder_globs, **exclude_globs;
 	struct mail_config config;
-	bool sizes_trusted;   /* fixed for this mount */
+	bool sizes_trusted; /* fixed for this mount */
 
 	pthread_rwlock_t lock; /* tree and listings */
 	struct mail_folder *root;
@@ -142,19 +142,19 @@ struct mail {
 	bool tree_known;
 	int64_t tree_checked_at; /* loop only; seconds since 1970 */
 
-	pthread_mutex_t load_lock; /* one listing is read from the cache at a time; before `lock` */
-	pthread_mutex_t park_lock; /* waiter->internal and park references; innermost */
+	pthread_mutex_t load_lock;     /* one listing is read from the cache at a time; before `lock` */
+	pthread_mutex_t park_lock;     /* waiter->internal and park references; innermost */
 	pthread_rwlock_t streams_lock; /* the two below; no other lock is taken under it */
 	GQueue streams;                /* struct streaming * */
 	GQueue held;                   /* struct held *: large bodies that came lately, cached or not */
-	GQueue parks;              /* loop only: every park that isn't finished */
+	GQueue parks;                  /* loop only: every park that isn't finished */
 
 	/* loop only */
 	struct tree_check *tree_check;
 	uint64_t tree_retry_at_ms;
 	GQueue fetches; /* struct fetch *: under way, the oldest first */
 	struct loop_timer *walk_timer;
-	GQueue walks; /* struct walk *: the active ones, each in its turn */
+	GQueue walks;           /* struct walk *: the active ones, each in its turn */
 	uint64_t walk_ended_ms; /* when one reached the end of its folder */
 
 	atomic_uint tree_fresh_until_s;
@@ -162,7 +162,7 @@ struct mail {
 	atomic_ullong fetched_bytes, fetched_messages, cache_hits, cache_misses, prefetched;
 	atomic_uint sizes_confirmed;
 	atomic_bool sizes_lied;
-	int64_t daily_day;     /* loop only */
+	int64_t daily_day; /* loop only */
 	uint64_t daily_used;
 	uint64_t daily_saved;
 
@@ -178,7 +178,7 @@ void mail_emit(struct mail *mail, const struct mail_event *event);
 /* One line in errors.log and the log. */
 void mail_note_error(struct mail *mail, const struct error *err, const char *format, ...) G_GNUC_PRINTF(3, 4);
 void mail_row_message(const struct mail *mail, const struct listing *listing, const struct row *row,
-                      struct mail_message *message_out);
+	struct mail_message *message_out);
 
 /* May what was checked then be shown although it can't be checked now? 0 = never checked. */
 bool mail_stale_allowed(const struct mail *mail, int64_t checked_at);
@@ -198,7 +198,7 @@ char *folder_name_make(const char *component, const char *raw, bool clash);
 /* sync.c */
 void sync_park(struct mail *mail, struct park *park); /* park_fn: folder ready/fresh */
 void sync_free(struct sync *sync);
-void sync_kick(struct mail *mail, struct mail_folder *folder); /* a check now, for nobody in particular; loop only */
+void sync_kick(struct mail *mail, struct mail_folder *folder);   /* a check now, for nobody in particular; loop only */
 bool folder_load(struct mail *mail, struct mail_folder *folder); /* from the cache; true = listing there */
 /* Seconds of clock_ms() until which a check of now holds. */
 unsigned fresh_until(const struct mail *mail, uint64_t now_ms);

@@ -260,6 +260,6 @@ int mail_refresh(struct mail *mail, struct mail_waiter *waiter, char **line_out,
 		return err && err->code ? err->code : ERR_UNREACHABLE;
 	}
 	*line_out = failed ? g_strdup_printf("checked %u folders, %u could not be checked\n", checked, failed)
-			   : g_strdup_printf("checked %u folders\n", checked);
+	                   : g_strdup_printf("checked %u folders\n", checked);
 	return 0;
 }

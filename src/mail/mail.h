@@ -38,7 +38,7 @@ struct mail_folder;
 /* Zeroed before its first use, kept as it is from one call to the next of the same operation. */
 struct mail_waiter {
 	void (*done)(struct mail_waiter *waiter, int code);
-	int pid;        /* of the program that waits, 0 = unknown: tells walks apart */
+	int pid;            /* of the program that waits, 0 = unknown: tells walks apart */
 	uint64_t since_ms;  /* the model's: what is forced has to be newer; 0 at first */
 	struct error error; /* of a failure, set before done */
 	void *internal;     /* the model's; NULL when not parked */
@@ -72,7 +72,7 @@ struct mail_source;
  * the folder tree is read from the cache.
  */
 int mail_new(struct loop *loop, const struct mail_config *config, struct cache *cache, struct mail_source *source,
-             struct mail **mail_out, struct error *err);
+	struct mail **mail_out, struct error *err);
 /* After the loop has stopped. Waiters still parked are told ERR_INTERRUPTED. */
 void mail_free(struct mail *mail);
 /* Forget backoffs and failed checks: a person did something about them (SIGHUP, login). Any thread. */

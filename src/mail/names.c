@@ -58,7 +58,7 @@ char *folder_name_make(const char *component, const char *raw, bool clash)
 
 	escape(component, out);
 	if (!clash && out->len > 0 && out->len <= NAME_BYTES_MAX && !looks_like_message(out->str) &&
-	    strcmp(out->str, ".mailtree") != 0)
+		strcmp(out->str, ".mailtree") != 0)
 		return g_strdup(out->str);
 	if (out->len > NAME_BYTES_MAX - MARK_BYTES) {
 		size_t cut = NAME_BYTES_MAX - MARK_BYTES;
@@ -105,7 +105,7 @@ bool tree_glob_match(const char *glob, const char *path, char delimiter)
 {
 	/* INBOX is INBOX in any case */
 	if (g_ascii_strncasecmp(glob, "INBOX", 5) == 0 && g_ascii_strncasecmp(path, "INBOX", 5) == 0 &&
-	    (glob[5] == '\0' || glob[5] == delimiter) && (path[5] == '\0' || path[5] == delimiter))
+		(glob[5] == '\0' || glob[5] == delimiter) && (path[5] == '\0' || path[5] == delimiter))
 		return glob_match(glob + 5, path + 5, delimiter ? delimiter : '/');
 	return glob_match(glob, path, delimiter ? delimiter : '/');
 }

@@ -163,8 +163,8 @@ static void blocked_done(struct mail_waiter *waiter, int code)
 int mail_wait(struct mail *mail, mail_try_fn try_fn, void *ctx)
 {
 	struct blocked blocked = {.waiter = {.done = blocked_done},
-	                          .lock = PTHREAD_MUTEX_INITIALIZER,
-	                          .changed = PTHREAD_COND_INITIALIZER};
+		.lock = PTHREAD_MUTEX_INITIALIZER,
+		.changed = PTHREAD_COND_INITIALIZER};
 	int code = MAIL_PARKED;
 
 	for (int parks = 0; parks < MAIL_PARKS_MAX && code == MAIL_PARKED; parks++) {

@@ -19,11 +19,11 @@
 
 #include "src/base/banned.h"
 
-#define EVIDENCE_MS 2000u             /* misses further apart than this don't belong together */
-#define SILENCE_MS 2000u              /* ends a walk */
-#define NEAR_PLACES 32u               /* "closely": so many places further at most */
+#define EVIDENCE_MS 2000u /* misses further apart than this don't belong together */
+#define SILENCE_MS 2000u  /* ends a walk */
+#define NEAR_PLACES 32u   /* "closely": so many places further at most */
 #define WINDOW_FIRST_BYTES (1u << 20)
-#define WINDOW_NEXT_BYTES (4u << 20)  /* … in a folder that follows one that was walked to its end */
+#define WINDOW_NEXT_BYTES (4u << 20) /* … in a folder that follows one that was walked to its end */
 #define WINDOW_MAX_BYTES (64u << 20)
 #define WINDOW_SECONDS 4u
 #define JOB_BYTES_MIN (256u << 10)
@@ -46,10 +46,10 @@ struct walk {
 	uint64_t recent_ms;
 	/* while active */
 	bool active, queued;
-	GArray *order;       /* struct place, as the reader goes */
-	GHashTable *places;  /* uid → index + 1 */
-	guint reader, next;  /* the reader's place; the first not asked for */
-	uint64_t ahead_bytes;     /* asked for beyond the reader */
+	GArray *order;        /* struct place, as the reader goes */
+	GHashTable *places;   /* uid → index + 1 */
+	guint reader, next;   /* the reader's place; the first not asked for */
+	uint64_t ahead_bytes; /* asked for beyond the reader */
 	uint64_t window_bytes, followed_bytes;
 	uint64_t in_flight_bytes, arrived_bytes;
 	uint64_t started_ms, seen_ms;
@@ -158,8 +158,8 @@ static GHashTable *places_make(const GArray *order)
 	GHashTable *places = g_hash_table_new(NULL, NULL);
 
 	for (guint i = 0; i < order->len; i++)
-		g_hash_table_insert(places, GUINT_TO_POINTER(g_array_index(order, struct place, i).uid),
-			GUINT_TO_POINTER(i + 1));
+		g_hash_table_insert(
+			places, GUINT_TO_POINTER(g_array_index(order, struct place, i).uid), GUINT_TO_POINTER(i + 1));
 	return places;
 }
 
@@ -268,8 +268,7 @@ static void consider(struct walk *walk)
 	GHashTable *places;
 	GArray *order;
 
-	if (!way && goes_on && listing->rows->len &&
-		g_array_index(listing->rows, struct row, 0).uid == walk->recent[0])
+	if (!way && goes_on && listing->rows->len && g_array_index(listing->rows, struct row, 0).uid == walk->recent[0])
 		way = 1;
 	if (way) {
 		order = order_make(listing, false);

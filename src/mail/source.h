@@ -28,6 +28,7 @@ struct source_folder {
 };
 
 struct source_list_job {
+	bool fresh; /* ask in a session that begins after this was submitted: a second opinion */
 	void (*folder)(void *ctx, const struct source_folder *folder);
 	void (*restart)(void *ctx); /* forget what came: it comes again */
 	/* `session` tells which sign-in answered */
@@ -39,7 +40,7 @@ struct source_list_job {
 /* A message as the listing needs it. Borrowed. */
 struct source_message {
 	uint32_t uid;
-	uint32_t flags; /* enum mail_flags */
+	uint32_t flags;       /* enum mail_flags */
 	const char *keywords; /* space-separated, NULL = none */
 	int64_t date;
 	uint64_t size_bytes; /* 0 = unknown */
@@ -88,7 +89,8 @@ struct source_fetch_job {
 	int (*data)(void *ctx, const char *bytes, size_t length);
 	/* All octets of the body have come. */
 	void (*end)(void *ctx);
-	/* The response that carried (or lacked) a body is over. `has_body` false = the server has the message and gave no octets. */
+	/* The response that carried (or lacked) a body is over. `has_body` false = the server has the message and gave
+	 * no octets. */
 	void (*finished)(void *ctx, uint32_t uid, bool has_body);
 	void (*restart)(void *ctx); /* the body under way is void */
 	void (*done)(void *ctx, int code, const struct error *err);
@@ -106,8 +108,8 @@ struct source_status {
 
 struct mail_source_ops {
 	/*
-	 * The levels of a raw name as valid UTF-8, NULL-terminated (g_strfreev); `ends_out` (g_free) tells for each where it
-	 * ends in the raw name. Pure, any thread.
+	 * The levels of a raw name as valid UTF-8, NULL-terminated (g_strfreev); `ends_out` (g_free) tells for each
+	 * where it ends in the raw name. Pure, any thread.
 	 */
 	char **(*split)(const char *raw, char delimiter, uint32_t **ends_out);
 	void (*list)(struct mail_source *source, struct source_list_job *job);

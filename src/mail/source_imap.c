@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The IMAP client as a source of mail: LIST and FETCH of bodies. sync_imap.c holds the check of a folder. */
+#include "src/mail/source_imap.h"
 #include "src/auth/auth.h"
 #include "src/base/limits.h"
-#include "src/mail/source_imap.h"
 
 #include <string.h>
 
@@ -38,7 +38,8 @@ static char **source_split(const char *raw, char delimiter, uint32_t **ends_out)
 
 	while (from <= length && length) {
 		const char *found = delimiter && levels->len + 1 < LIMIT_FOLDER_DEPTH
-			? memchr(raw + from, delimiter, length - from) : NULL;
+		                            ? memchr(raw + from, delimiter, length - from)
+		                            : NULL;
 		uint32_t end = (uint32_t)(found ? (size_t)(found - raw) : length);
 
 		g_ptr_array_add(levels, level_decode(raw + from, end - from));
@@ -63,8 +64,8 @@ struct list_run {
 	struct source_imap *source;
 	struct source_list_job *job;
 	struct imap_request request;
-	GArray *listed;         /* struct listed */
-	GHashTable *by_name;    /* raw → index + 1 */
+	GArray *listed;      /* struct listed */
+	GHashTable *by_name; /* raw → index + 1 */
 	bool asked_capabilities;
 };
 
@@ -79,9 +80,12 @@ static uint32_t folder_attributes(uint32_t list)
 		uint32_t from, to;
 	} map[] = {
 		{IMAP_LIST_NOSELECT | IMAP_LIST_NONEXISTENT, MAIL_FOLDER_NOSELECT},
-		{IMAP_LIST_ALL, MAIL_FOLDER_ALL}, {IMAP_LIST_ARCHIVE, MAIL_FOLDER_ARCHIVE},
-		{IMAP_LIST_DRAFTS, MAIL_FOLDER_DRAFTS}, {IMAP_LIST_FLAGGED, MAIL_FOLDER_FLAGGED},
-		{IMAP_LIST_JUNK, MAIL_FOLDER_JUNK}, {IMAP_LIST_SENT, MAIL_FOLDER_SENT},
+		{IMAP_LIST_ALL, MAIL_FOLDER_ALL},
+		{IMAP_LIST_ARCHIVE, MAIL_FOLDER_ARCHIVE},
+		{IMAP_LIST_DRAFTS, MAIL_FOLDER_DRAFTS},
+		{IMAP_LIST_FLAGGED, MAIL_FOLDER_FLAGGED},
+		{IMAP_LIST_JUNK, MAIL_FOLDER_JUNK},
+		{IMAP_LIST_SENT, MAIL_FOLDER_SENT},
 		{IMAP_LIST_TRASH, MAIL_FOLDER_TRASH},
 	};
 	uint32_t attributes = 0;
@@ -118,7 +122,8 @@ static void list_response(void *ctx, const struct imap_response *response)
 	} else if (response->type == IMAP_STATUS_RESPONSE) {
 		const struct imap_status_response *status = &response->status_response;
 		struct listed *entry = status->name_length && !memchr(status->name, 0, status->name_length)
-			? list_entry(run, status->name) : NULL;
+		                               ? list_entry(run, status->name)
+		                               : NULL;
 		const uint32_t needed = IMAP_STATUS_MESSAGES | IMAP_STATUS_UIDNEXT | IMAP_STATUS_UIDVALIDITY;
 
 		if (!entry || (status->has & needed) != needed)
@@ -153,9 +158,11 @@ static void list_submit(struct list_run *run)
 	} else if (!(state.capabilities & IMAP_CAP_LIST_STATUS)) {
 		run->request.command = "LIST \"\" \"*\"";
 	} else if (state.capabilities & IMAP_CAP_CONDSTORE) {
-		run->request.command = state.capabilities & IMAP_CAP_SPECIAL_USE
-			? "LIST \"\" \"*\" RETURN (SPECIAL-USE STATUS (MESSAGES UIDNEXT UIDVALIDITY HIGHESTMODSEQ))"
-			: "LIST \"\" \"*\" RETURN (STATUS (MESSAGES UIDNEXT UIDVALIDITY HIGHESTMODSEQ))";
+		run->request.command =
+			state.capabilities & IMAP_CAP_SPECIAL_USE
+				? "LIST \"\" \"*\" RETURN (SPECIAL-USE STATUS (MESSAGES UIDNEXT UIDVALIDITY "
+		                  "HIGHESTMODSEQ))"
+				: "LIST \"\" \"*\" RETURN (STATUS (MESSAGES UIDNEXT UIDVALIDITY HIGHESTMODSEQ))";
 	} else {
 		run->request.command = "LIST \"\" \"*\" RETURN (STATUS (MESSAGES UIDNEXT UIDVALIDITY))";
 	}
@@ -167,7 +174,7 @@ static void list_done(void *ctx, int code, const struct error *err)
 {
 	struct list_run *run = ctx;
 	struct source_list_job *job = run->job;
-	struct imap_client_state state;
+	uint32_t session = run->request.session;
 
 	if (!code && run->request.command[0] == 'N') {
 		list_submit(run);
@@ -181,15 +188,13 @@ static void list_done(void *ctx, int code, const struct error *err)
 			job->folder(job->ctx, &entry->folder);
 		}
 	}
-	imap_client_state(run->source->client, &state);
 	g_hash_table_unref(run->by_name);
 	g_array_unref(run->listed);
 	g_free(run);
-	job->done(job->ctx, (uint32_t)state.reconnects + 1, code, err);
+	job->done(job->ctx, session, code, err);
 }
 
-static const struct imap_request_ops list_ops = {
-	.response = list_response, .restart = list_restart, .done = list_done};
+static const struct imap_request_ops list_ops = {.response = list_response, .restart = list_restart, .done = list_done};
 
 static void source_list(struct mail_source *base, struct source_list_job *job)
 {
@@ -200,7 +205,8 @@ static void source_list(struct mail_source *base, struct source_list_job *job)
 	run->listed = g_array_new(FALSE, FALSE, sizeof(struct listed));
 	g_array_set_clear_func(run->listed, listed_clear);
 	run->by_name = g_hash_table_new(g_str_hash, g_str_equal);
-	run->request = (struct imap_request){.class = IMAP_INTERACTIVE, .ops = &list_ops, .ctx = run};
+	run->request = (struct imap_request){
+		.class = IMAP_INTERACTIVE, .fresh = job->fresh, .ops = &list_ops, .ctx = run};
 	list_submit(run);
 }
 
@@ -211,7 +217,7 @@ struct fetch_run {
 	struct source_fetch_job *job;
 	struct imap_request request;
 	GString *command;
-	size_t at;        /* ranges of job->uids sent so far */
+	size_t at; /* ranges of job->uids sent so far */
 	uint32_t literal_uid;
 	bool in_body;
 };

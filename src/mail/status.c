@@ -92,8 +92,8 @@ struct counter {
 	uint64_t value;
 };
 
-static size_t counters_fill(struct mail *mail, const struct source_status *status, const struct cache_stats *stats,
-	struct counter *out)
+static size_t counters_fill(
+	struct mail *mail, const struct source_status *status, const struct cache_stats *stats, struct counter *out)
 {
 	struct counter counters[] = {
 		{"bytes_in", "octets read from the server", status->bytes_in},
@@ -202,12 +202,16 @@ char *mail_metrics_text(struct mail *mail)
 	cache_stats(mail->cache, &stats);
 	count = counters_fill(mail, &status, &stats, counters);
 	for (size_t i = 0; i < count; i++)
-		g_string_append_printf(text, "# HELP mailtree_%s_total %s\n# TYPE mailtree_%s_total counter\nmailtree_%s_total %" G_GUINT64_FORMAT "\n",
+		g_string_append_printf(text,
+			"# HELP mailtree_%s_total %s\n# TYPE mailtree_%s_total counter\nmailtree_%s_total "
+		        "%" G_GUINT64_FORMAT "\n",
 			counters[i].name, counters[i].help, counters[i].name, counters[i].name, counters[i].value);
 	g_string_append_printf(text,
-		"# HELP mailtree_connections signed-in connections\n# TYPE mailtree_connections gauge\nmailtree_connections %u\n"
+		"# HELP mailtree_connections signed-in connections\n# TYPE mailtree_connections "
+	        "gauge\nmailtree_connections %u\n"
 		"# HELP mailtree_signed_in 1 when signed in\n# TYPE mailtree_signed_in gauge\nmailtree_signed_in %d\n"
-		"# HELP mailtree_cache_bytes octets in the disk cache\n# TYPE mailtree_cache_bytes gauge\nmailtree_cache_bytes %" G_GUINT64_FORMAT "\n",
+		"# HELP mailtree_cache_bytes octets in the disk cache\n# TYPE mailtree_cache_bytes "
+	        "gauge\nmailtree_cache_bytes %" G_GUINT64_FORMAT "\n",
 		status.connections, status.signed_in, stats.bytes);
 	return g_string_free(text, FALSE);
 }

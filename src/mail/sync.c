@@ -14,9 +14,9 @@
 
 #include "src/base/banned.h"
 
-#define SYNC_RETRY_MS 30000u   /* after a failed check the cached listing is shown for so long without another try */
-#define SYNC_BATCH_ROWS 4000u  /* rows of one batch for the index: 1 MB or so */
-#define SYNC_EVENTS_MAX 2000u  /* more changes at once are told as one change of the folder */
+#define SYNC_RETRY_MS 30000u  /* after a failed check the cached listing is shown for so long without another try */
+#define SYNC_BATCH_ROWS 4000u /* rows of one batch for the index: 1 MB or so */
+#define SYNC_EVENTS_MAX 2000u /* more changes at once are told as one change of the folder */
 
 struct flag_change {
 	uint32_t uid, flags;
@@ -30,14 +30,14 @@ struct sync {
 	struct source_state state;
 	uint64_t started_ms;
 	bool reset;
-	bool other;             /* known messages turned out to be others */
+	bool other; /* known messages turned out to be others */
 	bool overflow;
-	struct listing *added;  /* new messages; all of them after a reset */
-	GArray *flags;          /* struct flag_change */
+	struct listing *added; /* new messages; all of them after a reset */
+	GArray *flags;         /* struct flag_change */
 	struct imap_set gone;
 	struct cache_batch *batch;
 	guint batch_rows;
-	bool batch_cleared;     /* the index was told to forget the folder */
+	bool batch_cleared; /* the index was told to forget the folder */
 };
 
 static void sync_start(struct mail *mail, struct mail_folder *folder, struct source_state known, bool flags);
@@ -46,7 +46,9 @@ static void sync_start(struct mail *mail, struct mail_folder *folder, struct sou
 
 static void load_row(void *ctx, const struct cache_message *message)
 {
-	struct row row = {.uid = message->uid, .size_bytes = message->size_bytes, .date = message->date,
+	struct row row = {.uid = message->uid,
+		.size_bytes = message->size_bytes,
+		.date = message->date,
 		.flags = (message->flags & ROW_MAIL_FLAGS) | (message->size_exact ? ROW_SIZE_EXACT : 0)};
 
 	listing_append(ctx, &row, message->stem ? message->stem : "unknown_no-subject");
@@ -162,7 +164,7 @@ static void on_message(void *ctx, const struct source_message *source)
 	struct mime_headers headers;
 	struct row row = {.uid = source->uid, .date = source->date, .flags = source->flags & ROW_MAIL_FLAGS};
 	struct row *known = sync->reset || !sync->folder->listing ? NULL
-		: listing_find(sync->folder->listing, source->uid);
+	                                                          : listing_find(sync->folder->listing, source->uid);
 	struct cache_message message;
 
 	if (known) {
@@ -172,7 +174,8 @@ static void on_message(void *ctx, const struct source_message *source)
 		g_array_append_val(sync->flags, change);
 		return;
 	}
-	mime_headers_parse(source->header ? source->header : "", MIN(source->header_length, LIMIT_HEADER_BYTES), &headers);
+	mime_headers_parse(
+		source->header ? source->header : "", MIN(source->header_length, LIMIT_HEADER_BYTES), &headers);
 	/* 0 would make tar store an empty file: a message that the server calls empty is learned at open */
 	row.size_bytes = source->size_bytes ? source->size_bytes : 1;
 	if (!listing_append(sync->added, &row, headers.stem))
@@ -352,7 +355,8 @@ struct changes {
 static void change_add(struct sync *sync, struct changes *changes, enum mail_event_type type,
 	const struct listing *listing, const struct row *row)
 {
-	struct mail_event event = {.type = type, .folder = sync->folder, .message_number = sync->folder->message_number};
+	struct mail_event event = {
+		.type = type, .folder = sync->folder, .message_number = sync->folder->message_number};
 
 	changes->any = true;
 	if (changes->messages->len >= SYNC_EVENTS_MAX) {
@@ -441,8 +445,10 @@ static void apply(struct sync *sync)
 	for (guint i = 0; i < changes.messages->len && !changes.many; i++)
 		mail_emit(mail, &g_array_index(changes.messages, struct mail_event, i));
 	if (changes.any) {
-		struct mail_event event = {.type = MAIL_EVENT_FOLDER_CHANGED, .folder = folder,
-			.parent = folder->parent, .message_number = number};
+		struct mail_event event = {.type = MAIL_EVENT_FOLDER_CHANGED,
+			.folder = folder,
+			.parent = folder->parent,
+			.message_number = number};
 
 		mail_emit(mail, &event);
 	}
@@ -606,8 +612,8 @@ static bool is_fresh(const struct mail_folder *folder, const struct mail_waiter 
 	return !force && atomic_load(&folder->fresh_until_s) > clock_ms() / 1000;
 }
 
-int mail_folder_fresh(struct mail *mail, struct mail_folder *folder, bool force, struct mail_waiter *waiter,
-	struct error *err)
+int mail_folder_fresh(
+	struct mail *mail, struct mail_folder *folder, bool force, struct mail_waiter *waiter, struct error *err)
 {
 	if (mail->config.offline || (folder->attributes & MAIL_FOLDER_NOSELECT) || is_fresh(folder, waiter, force))
 		return mail_folder_ready(mail, folder, waiter, err);
@@ -620,7 +626,8 @@ static void flags_park(struct mail *mail, struct park *park)
 	sync_park(mail, park);
 }
 
-int mail_folder_flags_fresh(struct mail *mail, struct mail_folder *folder, struct mail_waiter *waiter, struct error *err)
+int mail_folder_flags_fresh(
+	struct mail *mail, struct mail_folder *folder, struct mail_waiter *waiter, struct error *err)
 {
 	uint64_t now_ms = clock_ms(), at = folder->flags_ms;
 
@@ -630,8 +637,8 @@ int mail_folder_flags_fresh(struct mail *mail, struct mail_folder *folder, struc
 	return park_new(mail, waiter, flags_park, folder, 0, 0, false);
 }
 
-void mail_row_message(const struct mail *mail, const struct listing *listing, const struct row *row,
-	struct mail_message *message_out)
+void mail_row_message(
+	const struct mail *mail, const struct listing *listing, const struct row *row, struct mail_message *message_out)
 {
 	message_out->uid = row->uid;
 	message_out->flags = row->flags & ROW_MAIL_FLAGS;
@@ -651,8 +658,8 @@ size_t mail_messages_next(struct mail *mail, struct mail_folder *folder, uint32_
 		const GArray *rows = folder->listing->rows;
 
 		for (guint at = listing_after(folder->listing, after_uid); at < rows->len && filled < count; at++)
-			mail_row_message(mail, folder->listing, &g_array_index(rows, struct row, at),
-				&messages_out[filled++]);
+			mail_row_message(
+				mail, folder->listing, &g_array_index(rows, struct row, at), &messages_out[filled++]);
 	}
 	pthread_rwlock_unlock(&mail->lock);
 	return filled;

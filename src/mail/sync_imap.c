@@ -19,19 +19,19 @@
 #include "src/base/banned.h"
 
 #define HEADER_FIELDS "BODY.PEEK[HEADER.FIELDS (FROM TO SUBJECT MESSAGE-ID)]"
-#define PART_MESSAGES 512u /* asked for at once after one FETCH for all has failed */
+#define PART_MESSAGES 512u  /* asked for at once after one FETCH for all has failed */
 #define BULK_MESSAGES 2000u /* a listing from here on is bulk work */
 
 enum phase {
-	PHASE_OPEN,      /* EXAMINE */
-	PHASE_ALL,       /* metadata of all */
-	PHASE_CHANGED,   /* CHANGEDSINCE */
-	PHASE_NEW,       /* metadata from the old UIDNEXT on */
-	PHASE_FLAGS,     /* flags of all */
-	PHASE_PROBE,     /* identity of some */
-	PHASE_SET,       /* UID SEARCH ALL */
-	PHASE_PART,      /* metadata of a part of `missing` */
-	PHASE_BARE,      /* of one message, without its header fields */
+	PHASE_OPEN,    /* EXAMINE */
+	PHASE_ALL,     /* metadata of all */
+	PHASE_CHANGED, /* CHANGEDSINCE */
+	PHASE_NEW,     /* metadata from the old UIDNEXT on */
+	PHASE_FLAGS,   /* flags of all */
+	PHASE_PROBE,   /* identity of some */
+	PHASE_SET,     /* UID SEARCH ALL */
+	PHASE_PART,    /* metadata of a part of `missing` */
+	PHASE_BARE,    /* of one message, without its header fields */
 };
 
 struct run {
@@ -41,14 +41,14 @@ struct run {
 	GString *command;
 	enum phase phase;
 	struct imap_mailbox mailbox;
-	bool reset;           /* everything comes anew */
+	bool reset; /* everything comes anew */
 	bool did_changed, did_new, did_flags, did_probe, did_set;
 	unsigned restarts;
-	bool vanished_known;  /* QRESYNC answered: what is gone was told */
+	bool vanished_known;      /* QRESYNC answered: what is gone was told */
 	struct imap_set received; /* UIDs with metadata in this phase */
-	GQueue parts;         /* struct imap_set *: still to ask for */
-	struct imap_set *part; /* under way */
-	struct imap_set all;  /* the server's set, after PHASE_SET */
+	GQueue parts;             /* struct imap_set *: still to ask for */
+	struct imap_set *part;    /* under way */
+	struct imap_set all;      /* the server's set, after PHASE_SET */
 };
 
 static void set_free(void *data)
@@ -97,7 +97,8 @@ static void submit(struct run *run, enum phase phase)
 static void metadata_command(struct run *run, const char *uids, bool header)
 {
 	const char *id = run->mailbox.capabilities & IMAP_CAP_OBJECTID ? " EMAILID"
-		: run->mailbox.capabilities & IMAP_CAP_GMAIL ? " X-GM-MSGID" : "";
+	                 : run->mailbox.capabilities & IMAP_CAP_GMAIL  ? " X-GM-MSGID"
+	                                                               : "";
 
 	g_string_printf(run->command, "UID FETCH %s (UID FLAGS INTERNALDATE RFC822.SIZE%s%s%s)", uids, id,
 		header ? " " : "", header ? HEADER_FIELDS : "");
@@ -111,8 +112,12 @@ static uint32_t flags_parse(const struct imap_value *values, GString *keywords)
 		const char *name;
 		uint32_t flag;
 	} known[] = {
-		{"\\Seen", MAIL_SEEN}, {"\\Answered", MAIL_ANSWERED}, {"\\Flagged", MAIL_FLAGGED},
-		{"\\Deleted", MAIL_DELETED}, {"\\Draft", MAIL_DRAFT}, {"$Forwarded", MAIL_FORWARDED},
+		{"\\Seen", MAIL_SEEN},
+		{"\\Answered", MAIL_ANSWERED},
+		{"\\Flagged", MAIL_FLAGGED},
+		{"\\Deleted", MAIL_DELETED},
+		{"\\Draft", MAIL_DRAFT},
+		{"$Forwarded", MAIL_FORWARDED},
 	};
 	uint32_t flags = 0;
 
@@ -201,8 +206,8 @@ static void on_response(void *ctx, const struct imap_response *response)
 	case IMAP_ESEARCH:
 		if (run->phase == PHASE_SET && response->esearch.has_all && response->esearch.all)
 			for (guint i = 0; i < response->esearch.all->ranges->len; i++) {
-				struct imap_range range =
-					g_array_index(response->esearch.all->ranges, struct imap_range, i);
+				struct imap_range range = g_array_index(
+					response->esearch.all->ranges, struct imap_range, i);
 
 				imap_set_add(&run->all, range.first, range.last);
 			}
@@ -275,8 +280,8 @@ static void ask_part(struct run *run, bool header)
 
 static bool has_modseq(const struct run *run)
 {
-	return (run->mailbox.capabilities & (IMAP_CAP_CONDSTORE | IMAP_CAP_QRESYNC)) &&
-	       run->job->known.highestmodseq && run->mailbox.highestmodseq;
+	return (run->mailbox.capabilities & (IMAP_CAP_CONDSTORE | IMAP_CAP_QRESYNC)) && run->job->known.highestmodseq &&
+	       run->mailbox.highestmodseq;
 }
 
 static bool next_probe(struct run *run)
@@ -350,8 +355,8 @@ static bool next_set(struct run *run)
 	if (run->did_set || run->job->count(run->job->ctx) == run->mailbox.exists)
 		return false;
 	run->did_set = true;
-	g_string_assign(run->command, run->mailbox.capabilities & IMAP_CAP_ESEARCH ? "UID SEARCH RETURN (ALL) ALL"
-										   : "UID SEARCH ALL");
+	g_string_assign(run->command,
+		run->mailbox.capabilities & IMAP_CAP_ESEARCH ? "UID SEARCH RETURN (ALL) ALL" : "UID SEARCH ALL");
 	submit(run, PHASE_SET);
 	return true;
 }
@@ -375,13 +380,13 @@ static void next(struct run *run)
 static void opened(struct run *run)
 {
 	struct source_sync_job *job = run->job;
-	struct source_state state = {run->mailbox.uidvalidity, run->mailbox.uidnext, run->mailbox.exists,
-		run->mailbox.highestmodseq};
+	struct source_state state = {
+		run->mailbox.uidvalidity, run->mailbox.uidnext, run->mailbox.exists, run->mailbox.highestmodseq};
 
 	run->reset = !job->known.uidvalidity || job->known.uidvalidity != state.uidvalidity ||
-		     (state.uidnext && job->known.uidnext > state.uidnext);
+	             (state.uidnext && job->known.uidnext > state.uidnext);
 	run->vanished_known = !run->reset && run->request.qresync_modseq &&
-			      (run->mailbox.capabilities & IMAP_CAP_QRESYNC) && run->mailbox.highestmodseq;
+	                      (run->mailbox.capabilities & IMAP_CAP_QRESYNC) && run->mailbox.highestmodseq;
 	job->opened(job->ctx, &state, run->reset);
 }
 
@@ -477,8 +482,8 @@ static void on_done(void *ctx, int code, const struct error *err)
 		if (imap_set_count(&run->all) > LIMIT_MESSAGES) {
 			struct error problem;
 
-			code = error_set(&problem, ERR_PROTOCOL, "the server counts more than %u messages",
-				LIMIT_MESSAGES);
+			code = error_set(
+				&problem, ERR_PROTOCOL, "the server counts more than %u messages", LIMIT_MESSAGES);
 			run_end(run, code, &problem);
 			return;
 		}

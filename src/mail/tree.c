@@ -27,7 +27,9 @@ struct tree_check {
 	GQueue parks;
 	struct source_list_job job;
 	GArray *listed; /* struct listed */
+	uint64_t started_ms;
 	bool too_many;
+	bool missing; /* folders lack for the first time */
 };
 
 static uint32_t hash31(const char *key)
@@ -141,8 +143,8 @@ static struct mail_folder *ensure(struct mail *mail, const char *raw, char delim
 			g_autofree char *key = g_strconcat("d/", prefix, NULL);
 			struct error err;
 
-			folder = folder_new(mail, prefix, strcmp(prefix, "INBOX") == 0 ? "INBOX" : levels[i],
-				delimiter);
+			folder = folder_new(
+				mail, prefix, strcmp(prefix, "INBOX") == 0 ? "INBOX" : levels[i], delimiter);
 			folder->number = tree_number(mail, key);
 			folder->attributes = MAIL_FOLDER_NOSELECT;
 			if (strcmp(prefix, "INBOX") == 0)
@@ -360,8 +362,7 @@ static bool status_unchanged(const struct mail_folder *folder, const struct sour
 {
 	return status->has_status && folder->checked_at && folder->state.uidvalidity == status->uidvalidity &&
 	       folder->state.uidnext == status->uidnext && folder->state.messages == status->messages &&
-	       folder->state.highestmodseq == status->highestmodseq &&
-	       (status->highestmodseq || folder->identified);
+	       folder->state.highestmodseq == status->highestmodseq && (status->highestmodseq || folder->identified);
 }
 
 static void folder_unlink(struct mail *mail, struct mail_folder *folder)
@@ -381,8 +382,9 @@ static void ancestors_seen(struct mail_folder *folder)
 }
 
 /* Folders that the LIST lacks: the first time they are marked, the second time, in another session, taken out. */
-static void missing_handle(struct mail *mail, uint32_t session, GPtrArray *gone)
+static bool missing_handle(struct mail *mail, uint32_t session, GPtrArray *gone)
 {
+	bool first = false;
 	g_autoptr(GPtrArray) unseen = g_ptr_array_new();
 	GHashTableIter iter;
 	struct mail_folder *folder;
@@ -399,6 +401,7 @@ static void missing_handle(struct mail *mail, uint32_t session, GPtrArray *gone)
 		folder = unseen->pdata[i];
 		if (folder->missing && folder->missing_session != session)
 			continue;
+		first |= !folder->missing;
 		folder->missing = true;
 		folder->missing_session = session;
 		folder->seen = true;
@@ -409,6 +412,7 @@ static void missing_handle(struct mail *mail, uint32_t session, GPtrArray *gone)
 		if (!folder->seen)
 			g_ptr_array_add(gone, mail_folder_ref(folder));
 	}
+	return first;
 }
 
 static void folder_event(struct mail *mail, enum mail_event_type type, struct mail_folder *folder,
@@ -456,7 +460,7 @@ static void apply(struct tree_check *check, uint32_t session)
 		}
 	}
 	pthread_rwlock_wrlock(&mail->lock);
-	missing_handle(mail, session, gone);
+	check->missing = missing_handle(mail, session, gone);
 	for (guint i = 0; i < gone->len; i++) {
 		folder = gone->pdata[i];
 		folder_unlink(mail, folder);
@@ -495,13 +499,21 @@ static void apply(struct tree_check *check, uint32_t session)
 		struct renamed *change = &g_array_index(renamed, struct renamed, i);
 
 		if (*change->name)
-			folder_event(mail, MAIL_EVENT_FOLDER_GONE, change->folder, change->folder->parent,
-				change->name);
+			folder_event(
+				mail, MAIL_EVENT_FOLDER_GONE, change->folder, change->folder->parent, change->name);
 		else
 			g_free(change->name);
-		folder_event(mail, MAIL_EVENT_FOLDER_ADDED, change->folder, change->folder->parent,
-			change->folder->name);
+		folder_event(
+			mail, MAIL_EVENT_FOLDER_ADDED, change->folder, change->folder->parent, change->folder->name);
 	}
+}
+
+static void check_end(struct tree_check *check, int code, const struct error *err)
+{
+	check->mail->tree_check = NULL;
+	park_finish_all(&check->parks, code, err);
+	g_array_unref(check->listed);
+	g_free(check);
 }
 
 static void on_done(void *ctx, uint32_t session, int code, const struct error *err)
@@ -511,28 +523,37 @@ static void on_done(void *ctx, uint32_t session, int code, const struct error *e
 	struct error problem = {.code = 0};
 	uint64_t now_ms = clock_ms();
 
-	mail->tree_check = NULL;
-	mail->tree_attempt_ms = now_ms;
+	if (code && check->job.fresh) {
+		/* no second opinion to be had: the first holds, and what is missing stays for now */
+		log_info("folders: no second LIST: %s", err->text);
+		check_end(check, 0, NULL);
+		return;
+	}
+	/* as of the beginning: what came to the server since may be missing */
+	mail->tree_attempt_ms = check->started_ms;
 	if (!code && check->too_many)
 		code = error_set(&problem, ERR_PROTOCOL, "%s lists more than %u folders", mail->host, LIMIT_FOLDERS);
 	else if (code)
 		error_copy(&problem, err);
 	if (!code) {
 		apply(check, session);
-		mail->tree_fresh_ms = now_ms;
+		mail->tree_fresh_ms = check->started_ms;
 		atomic_store(&mail->tree_fresh_until_s, fresh_until(mail, now_ms));
+		if (check->missing && !check->job.fresh) {
+			on_restart(check);
+			check->job.fresh = true;
+			mail->source->ops->list(mail->source, &check->job);
+			return;
+		}
 	} else {
 		mail_note_error(mail, &problem, "folders");
 		if (mail_stale_allowed(mail, mail->tree_known ? mail->tree_checked_at : 0)) {
 			/* what is known is shown; the reason stands in status.json */
-			atomic_store(&mail->tree_fresh_until_s,
-				(unsigned)((now_ms + TREE_RETRY_MS + 999) / 1000));
+			atomic_store(&mail->tree_fresh_until_s, (unsigned)((now_ms + TREE_RETRY_MS + 999) / 1000));
 			code = 0;
 		}
 	}
-	park_finish_all(&check->parks, code, &problem);
-	g_array_unref(check->listed);
-	g_free(check);
+	check_end(check, code, &problem);
 }
 
 void tree_check_begin(struct mail *mail, struct park *park)
@@ -555,6 +576,7 @@ void tree_check_begin(struct mail *mail, struct park *park)
 	if (!check) {
 		check = mail->tree_check = g_new0(struct tree_check, 1);
 		check->mail = mail;
+		check->started_ms = clock_ms();
 		check->listed = g_array_new(FALSE, FALSE, sizeof(struct listed));
 		g_array_set_clear_func(check->listed, listed_clear);
 		check->job = (struct source_list_job){
@@ -646,8 +668,8 @@ char *mail_folder_path(struct mail *mail, struct mail_folder *folder)
 	return g_string_free(path, FALSE);
 }
 
-struct mail_folder *mail_folder_next_child(struct mail *mail, struct mail_folder *folder, uint32_t after_number,
-	const char **name_out)
+struct mail_folder *mail_folder_next_child(
+	struct mail *mail, struct mail_folder *folder, uint32_t after_number, const char **name_out)
 {
 	struct mail_folder *found = NULL;
 	guint low = 0, high;

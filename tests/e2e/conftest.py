@@ -7,6 +7,7 @@
     fresh_user() → address  a mailbox that is nobody else's, which the app may open; fill it by mailboxes.*
     home      a lab.home.Home: config, cache and mounts of this test alone; checked at the end for processes and
               mounts left, sanitizers' reports, and secrets in what mailtree wrote
+    module_home (module) the same for all tests of one module: module_home.set_account(…), .mount(…)
     mount     mount(user=OLENA, account="work", keys={…}, text=None, daemon=False, debug=False, **options) → lab.home.Mount:
               a path with .status() .errors() .remount(**options) .unmount(). `keys` go to the account's group of the
               config file over those of place.account(), `text` is the whole group instead (a server.account("work")),
@@ -118,8 +119,7 @@ def goimap(tmp_path_factory, truth):
         yield server
 
 
-@pytest.fixture
-def home(place):
+def make_home(place):
     known = len(place.authority.tokens.texts())
 
     def secrets():
@@ -127,7 +127,18 @@ def home(place):
         found |= {f"the password of {user}": place.password(user) for user in (OLENA,)}
         found |= {f"client secret {number}": secret.value for number, secret in enumerate(place.app.secrets)}
         return found | {"the second server's password": Scripted.PASSWORD}
-    with Home(secrets=secrets) as made:
+    return Home(secrets=secrets)
+
+
+@pytest.fixture
+def home(place):
+    with make_home(place) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def module_home(place):
+    with make_home(place) as made:
         yield made
 
 

@@ -149,6 +149,40 @@ static void long_header_is_cut(void **state)
 	}
 }
 
+/* Literals that are fine one by one come to too much. */
+static void many_long_literals(void **state)
+{
+	g_autoptr(GString) in = g_string_new("* 1 FETCH (UID 5 ENVELOPE (NIL");
+	size_t fits = IMAP_RESPONSE_MEMORY_MAX / (IMAP_LITERAL_MEMORY_MAX + 1);
+	g_autofree char *octets = g_strnfill(IMAP_LITERAL_MEMORY_MAX, 'x'), *fine = NULL, *broken = NULL;
+
+	for (size_t i = 0; i < fits; i++)
+		g_string_append_printf(in, " {%u}\r\n%s", IMAP_LITERAL_MEMORY_MAX, octets);
+	fine = recorder_play(NULL, in->str, in->len, 100000, 100000);
+	assert_string_equal(fine, "unfinished\n");
+	g_string_append_printf(in, " {%u}\r\n", IMAP_LITERAL_MEMORY_MAX);
+	broken = recorder_play(NULL, in->str, in->len, 100000, 100000);
+	assert_string_equal(broken, "error: the server's answer: a response too large for memory\n");
+}
+
+/* A response of many values, nested and long, and the next one, in the memory that is left of it. */
+static void large_responses(void **state)
+{
+	g_autoptr(GString) in = g_string_new(NULL), expected = g_string_new(NULL);
+
+	for (int i = 0; i < 3; i++) {
+		g_string_append(in, "* 1 FETCH (FLAGS (\\Seen) BODYSTRUCTURE (");
+		g_string_append(expected, "fetch sequence=1 flags=(\\Seen) bodystructure=(");
+		for (int j = 0; j < 9000; j++) {
+			g_string_append(in, j % 100 ? "(a)b " : "(a) ");
+			g_string_append(expected, j % 100 ? "(a) b " : "(a) ");
+		}
+		g_string_append(in, "\"\\\"\\\\\"))\r\n* 2 EXISTS\r\n");
+		g_string_append(expected, "\"\"\\\")\nexists 2\n");
+	}
+	expect(NULL, in->str, in->len, expected->str);
+}
+
 static void stops_behind_a_response(void **state)
 {
 	static const char in[] = "* 1 EXISTS\r\nA1 OK begin TLS\r\n\x16\x03\x01* 2 EXISTS\r\n";
@@ -391,6 +425,8 @@ int main(void)
 		cmocka_unit_test(body_that_cannot_be_stored),
 		cmocka_unit_test(nobody_wants_bodies),
 		cmocka_unit_test(long_header_is_cut),
+		cmocka_unit_test(many_long_literals),
+		cmocka_unit_test(large_responses),
 		cmocka_unit_test(stops_behind_a_response),
 		cmocka_unit_test(knows_where_it_is),
 		cmocka_unit_test(search_of_a_large_folder),

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the bench plays on: Dovecot, mailboxes, lines of a length and a width, homes for mailtree.
+
+    with Stage(folder, binary) as stage:
+        box = stage.mailbox(10_000, 16_384)        # before start(): .user, .messages, .bytes, .cur (its files)
+        stage.start()
+        with stage.line(Line(rtt_ms=50)) as port: …            # RTT 0 goes to Dovecot itself
+        with stage.mounted(box, port, "sizes=…") as mount: …
+
+Caches and Maildirs of all runs stay until the stage ends: deleting 10,000 files makes the next creations slow for
+a while on ext4.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from lab import mailboxes, rules  # noqa: E402
+from lab.certs import CertificateAuthority  # noqa: E402
+from lab.dovecot import Dovecot  # noqa: E402
+from lab.home import Home  # noqa: E402
+from lab.maildir import DIRNAME  # noqa: E402
+from lab.proxy import Proxy, ProxyTls  # noqa: E402
+
+PASSWORD = "bench"
+ACCOUNT = "bench"
+
+
+@dataclass(frozen=True)
+class Line:
+    rtt_ms: float = 0
+    bits_per_s: float = 0
+    exchange: bool = False  # the server is Exchange-like: see rules.exchange_like()
+    throttle_ms: int = 0
+
+
+@dataclass(frozen=True)
+class Mailbox:
+    user: str
+    messages: int
+    bytes: int
+    cur: pathlib.Path
+
+
+class Stage:
+    def __init__(self, folder, binary):
+        self.folder = pathlib.Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        # The server's user must get to its mail.
+        self.folder.chmod(0o755)
+        self.runs = self.folder / "runs"
+        shutil.rmtree(self.runs, ignore_errors=True)
+        self.runs.mkdir()
+        self.binary = pathlib.Path(binary)
+        self.ca = CertificateAuthority(self.folder / "ca")
+        self.certificate = self.ca.issue("imap")
+        # Nobody signs in by token here.
+        self.dovecot = Dovecot(self.folder / "dovecot", self.certificate, "http://127.0.0.1:9/introspect")
+        self._made = 0
+
+    def start(self):
+        self.dovecot.start()
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.dovecot.stop()
+        shutil.rmtree(self.runs, ignore_errors=True)
+
+    def new_folder(self, name):
+        self._made += 1
+        path = self.runs / f"{name}{self._made}"
+        path.mkdir()
+        return path
+
+    # Mail
+
+    def mailbox(self, messages, mean_bytes):
+        """Messages 1…N in INBOX; made once in a folder, also over several runs of the bench."""
+        user = f"u{messages}x{mean_bytes}@bench.example"
+        self.dovecot.add_password(user, PASSWORD)
+        note = self.folder / f"{user}.json"
+        if not note.exists():
+            self.dovecot.forget_mail(user)
+            total = mailboxes.fill_bulk(self.dovecot.maildir(user), messages, mean_bytes=mean_bytes)
+            note.write_text(json.dumps(total))
+        cur = self.dovecot.maildir(user).path("INBOX") / DIRNAME / "cur"
+        return Mailbox(user, messages, json.loads(note.read_text()), cur)
+
+    # Lines
+
+    @contextlib.contextmanager
+    def line(self, line):
+        """The port to connect to."""
+        if line == Line():
+            # Not even a proxy without delay: it would share the processor with those who are measured.
+            yield self.dovecot.port
+            return
+        tls, lies = None, ()
+        if line.exchange:
+            tls = ProxyTls(self.ca.server_context(self.certificate), self.ca.client_context())
+            lies = rules.exchange_like(throttle_ms=line.throttle_ms or None)
+        with Proxy(self.dovecot.port, rtt_ms=line.rtt_ms, bits_per_s=line.bits_per_s or None, tls=tls,
+                   rules=lies) as proxy:
+            yield proxy.port
+
+    # mailtree
+
+    def home(self):
+        """A fresh one, that is an empty cache."""
+        before = tempfile.tempdir
+        tempfile.tempdir = str(self.runs)
+        try:
+            return Home(self.binary, keep=True, secrets={"the password": PASSWORD + "-not-logged"})
+        finally:
+            tempfile.tempdir = before
+
+    def mount(self, home, mailbox, port, **options):
+        keys = {"provider": "generic", "host": "127.0.0.1", "port": port, "tls": "implicit", "ca_file": self.ca.pem,
+                "auth": "password", "user": mailbox.user, "password": PASSWORD, "cache_size": 0}
+        lines = [f"{key} = {value}" for key, value in keys.items()]
+        home.set_account(ACCOUNT, "\n".join([f"[{ACCOUNT}]", *lines, ""]))
+        return home.mount(ACCOUNT, timeout_s=60, **options)
+
+    @contextlib.contextmanager
+    def mounted(self, mailbox, port, home=None, **options):
+        """A mount in the foreground, of a fresh home or of one that is kept for the next."""
+        here = home or self.home()
+        mount = self.mount(here, mailbox, port, **options)
+        try:
+            yield mount
+            mount.unmount(60)
+        finally:
+            mount.end()
+
+
+def default_folder():
+    return pathlib.Path(tempfile.mkdtemp(prefix="mtb-", dir=os.environ.get("TMPDIR") or "/var/tmp"))

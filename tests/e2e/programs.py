@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Programs that copy a mount, each as a person would use it. COPIERS: name → function(root, scratch) → the copy's top.
+
+A backup program is a class: .backup() → what it found changed since the last time, .restore() → the copy's top.
+"""
+
+import json
+import mmap
+import os
+import pathlib
+import subprocess
+
+from witness import tool
+
+# Tools that look into config and caches find none of the user's.
+PLAIN_ENV = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C.UTF-8"}
+
+
+def copy_tar(root, scratch):
+    archive, top = scratch / "all.tar", scratch / "tar"
+    top.mkdir()
+    tool("tar", "-C", root, "-cf", archive, ".")
+    tool("tar", "-C", top, "-xf", archive)
+    archive.unlink()
+    return top
+
+
+def copy_tar_pipe(root, scratch):
+    """To a pipe tar reads what it archives; it knows /dev/null and then doesn't."""
+    top = scratch / "tar-pipe"
+    top.mkdir()
+    with subprocess.Popen(["tar", "-C", root, "-cf", "-", "."], stdout=subprocess.PIPE) as packing:
+        tool("tar", "-C", top, "-xf", "-", stdin=packing.stdout)
+    assert packing.returncode == 0
+    return top
+
+
+def copy_cp(root, scratch):
+    top = scratch / "cp"
+    tool("cp", "-a", root, top)
+    return top
+
+
+def copy_rsync(root, scratch):
+    """Twice: the second time it must find nothing to do."""
+    top = scratch / "rsync"
+    command = ("rsync", "-a", "--itemize-changes", f"{root}/", f"{top}/")
+    tool(*command)
+    again = tool(*command)
+    assert again == b"", f"a second rsync found {again.count(10)} changes: {again[:1000]!r}"
+    return top
+
+
+def copy_mmap(root, scratch):
+    top = scratch / "mmap"
+    for directory, _, names in os.walk(root):
+        target = top / os.path.relpath(directory, root)
+        target.mkdir(parents=True)
+        for name in names:
+            (target / name).write_bytes(read_mapped(os.path.join(directory, name)))
+    return top
+
+
+def read_mapped(path):
+    with open(path, "rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            return b""  # Python maps no empty files
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            return mapped[:]
+
+
+COPIERS = {"tar": copy_tar, "tar to a pipe": copy_tar_pipe, "cp -a": copy_cp, "rsync -a": copy_rsync, "mmap": copy_mmap}
+
+
+class Restic:
+    def __init__(self, scratch):
+        self._scratch = scratch
+        self._env = PLAIN_ENV | {"HOME": str(scratch), "RESTIC_REPOSITORY": str(scratch / "restic"),
+                                 "RESTIC_PASSWORD": "of no worth", "RESTIC_CACHE_DIR": str(scratch / "restic-cache")}
+        self._run("init")
+
+    def backup(self, root):
+        lines = self._run("backup", "--json", "--host", "lab", root).splitlines()
+        summary = json.loads(lines[-1])
+        assert summary["message_type"] == "summary"
+        return {name: summary[name] for name in ("files_new", "files_changed", "dirs_new", "dirs_changed") if summary[name]}
+
+    def check(self):
+        self._run("check", "--read-data")
+
+    def restore(self, root):
+        top = self._scratch / "restic-restored"
+        self._run("restore", "latest", "--target", top)
+        return pathlib.Path(f"{top}{root}")
+
+    def _run(self, *arguments):
+        return tool("restic", *arguments, env=self._env)
+
+
+class Borg:
+    def __init__(self, scratch):
+        self._scratch = scratch
+        self._repository = str(scratch / "borg")
+        self._archives = 0
+        self._env = PLAIN_ENV | {"HOME": str(scratch), "BORG_BASE_DIR": str(scratch / "borg-home"),
+                                 "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "yes"}
+        self._run("init", "--encryption=none", self._repository)
+
+    def backup(self, root):
+        """{path below root: status}: A added, M modified, C changed while it was read, E error."""
+        self._archives += 1
+        lines = self._run("create", "--list", "--filter=AMCE", f"{self._repository}::{self._archives}", ".", cwd=root)
+        return {line[2:]: line[0] for line in lines.decode(errors="surrogateescape").splitlines()}
+
+    def restore(self):
+        top = self._scratch / "borg-restored"
+        top.mkdir()
+        self._run("extract", f"{self._repository}::{self._archives}", cwd=top)
+        return top
+
+    def _run(self, *arguments, **options):
+        # borg lists on standard error.
+        return tool("borg", *arguments, env=self._env, stderr=subprocess.STDOUT, **options)

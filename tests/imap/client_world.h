@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A client on a scripted server, with an auth of the tests' own. What happens to each request is written down as
+ * text, one word or two an event, so that a test compares a line.
+ */
+#pragma once
+
+#include "imap/client.h"
+#include "imap/pool.h"
+#include "src/base/loop.h"
+#include "tests/imap/stream_script.h"
+
+#define ASKS_MAX 32u
+#define WORLD_PATIENCE_MS 10000u /* no test waits so long */
+
+struct world;
+
+struct ask {
+	struct world *world;
+	struct imap_request request;
+	GString *events; /* "examined 7 3;body 5;fetch 1;restart;ok" */
+	bool done;
+	int code;
+	struct error err;
+	uint64_t done_at_ms;
+	uint64_t body_bytes;
+	int data_code; /* body_data answers this */
+	void (*on_event)(struct ask *ask, const char *event);
+};
+
+struct world {
+	struct loop *loop;
+	struct script_server server;
+	struct imap_client_config config;
+	struct client_tuning tuning;
+	struct imap_client *client;
+	struct ask asks[ASKS_MAX];
+	unsigned asked, answered;
+	bool stop, overdue;
+};
+
+/* The tests' auth: a state to look at and to set. */
+struct fake_auth {
+	enum auth_kind kind;
+	const char *secret;
+	uint32_t generation;
+	bool refused; /* fills fail */
+	bool slow;    /* they are answered from the loop */
+	unsigned fills, accepted, rejected, expired;
+	bool spent;
+	char text[512]; /* of the last rejection */
+};
+extern struct fake_auth fake_auth;
+
+void world_init(struct world *w, size_t chunk);
+void world_fini(struct world *w); /* asserts that everything went by the script */
+/* The client is made at the first ask, from w->config and w->tuning. */
+struct ask *world_ask(struct world *w, const char *mailbox, const char *command);
+struct ask *world_ask_with(struct world *w, const struct imap_request *like);
+void world_start(struct world *w);
+void world_run(struct world *w); /* until all that were asked are answered */
+void world_run_ms(struct world *w, unsigned ms);
+void world_until_opened(struct world *w, unsigned connections);
