@@ -185,33 +185,40 @@ static char *folder_name_of(struct cache *cache, uint32_t folder)
 	return name;
 }
 
-static bool put_name(struct cache *cache, struct appender *appender, uint32_t folder)
+bool append_name(struct cache *cache, int fd, uint32_t folder, uint64_t *end_bytes)
 {
 	struct cache_key key = {.folder = folder};
-	g_autofree char *name = NULL;
+	g_autofree char *name = folder_name_of(cache, folder);
 	g_autofree char *bytes = NULL;
 	struct record record;
 	struct digest *digest;
 	uint8_t sum[32];
 	size_t length;
 
+	if (!name)
+		return true;
+	length = strlen(name);
+	record_init(&record, &key, RECORD_NAME, length);
+	digest = digest_new(&record);
+	digest_add(digest, name, length);
+	digest_end(digest, sum);
+	record_seal(&record, sum);
+	bytes = g_malloc(sizeof(record) + length);
+	memcpy(bytes, &record, sizeof(record));
+	memcpy(bytes + sizeof(record), name, length);
+	if (!io_write(fd, bytes, sizeof(record) + length, *end_bytes))
+		return false;
+	*end_bytes += sizeof(record) + length;
+	return true;
+}
+
+/* In front of the first body of a folder. */
+static bool put_name(struct cache *cache, struct appender *appender, uint32_t folder)
+{
 	if (g_hash_table_contains(appender->named, GUINT_TO_POINTER(folder)))
 		return true;
-	name = folder_name_of(cache, folder);
-	if (name) {
-		length = strlen(name);
-		record_init(&record, &key, RECORD_NAME, length);
-		digest = digest_new(&record);
-		digest_add(digest, name, length);
-		digest_end(digest, sum);
-		record_seal(&record, sum);
-		bytes = g_malloc(sizeof(record) + length);
-		memcpy(bytes, &record, sizeof(record));
-		memcpy(bytes + sizeof(record), name, length);
-		if (!io_write(appender->fd, bytes, sizeof(record) + length, appender->end_bytes))
-			return false;
-		appender->end_bytes += sizeof(record) + length;
-	}
+	if (!append_name(cache, appender->fd, folder, &appender->end_bytes))
+		return false;
 	g_hash_table_add(appender->named, GUINT_TO_POINTER(folder));
 	return true;
 }

@@ -217,6 +217,21 @@ static void report_row(struct cache *cache, enum op_kind kind, const struct cach
 	cache_queue(cache, op, false);
 }
 
+bool body_row_is(struct cache *cache, const struct cache_key *key, uint32_t segment, uint64_t offset)
+{
+	struct body_row row;
+
+	return row_find(cache, key, &row) && row.segment == segment && row.offset == offset;
+}
+
+void body_report_bad(struct cache *cache, const struct cache_key *key, uint32_t segment, uint64_t offset)
+{
+	struct body_row row = {.segment = segment, .offset = offset};
+
+	atomic_fetch_add(&cache->dropped, 1);
+	report_row(cache, OP_RECORD_BAD, key, &row);
+}
+
 /* The row says where; the record there says whose it is. */
 static struct cache_body *row_open(struct cache *cache, const struct cache_key *key, const struct body_row *row)
 {
@@ -233,8 +248,7 @@ static struct cache_body *row_open(struct cache *cache, const struct cache_key *
 	if (!io_read(segment->fd, &record, sizeof(record), row->offset) || !record_is(&record, key, row->length) ||
 		fstat(segment->fd, &st) != 0 || row->offset + sizeof(record) + row->length > (uint64_t)st.st_size ||
 		(!row->trusted && !record_digest_matches(segment->fd, row->offset, &record))) {
-		atomic_fetch_add(&cache->dropped, 1);
-		report_row(cache, OP_RECORD_BAD, key, row);
+		body_report_bad(cache, key, row->segment, row->offset);
 		segment_unref(segment);
 		return NULL;
 	}

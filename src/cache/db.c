@@ -24,6 +24,7 @@ static const char *const statement_texts[S_COUNT] = {
 	[S_FOLDER_ID] = "SELECT id FROM folder_name WHERE name = ?1",
 	[S_FOLDER_NAME] = "SELECT name FROM folder_name WHERE id = ?1",
 	[S_FOLDER_ID_NEW] = "INSERT INTO folder_name(name) VALUES(?1)",
+	[S_FOLDER_NAME_RESTORE] = "INSERT INTO folder_name VALUES(?1, ?2)",
 	[S_NUMBER_OF] = "SELECT number FROM number WHERE key = ?1",
 	[S_NUMBER_OWNER] = "SELECT 1 FROM number WHERE number = ?1",
 	[S_NUMBER_PUT] = "INSERT INTO number VALUES(?1, ?2)",
@@ -51,6 +52,7 @@ static const char *const statement_texts[S_COUNT] = {
 			   " AND segment = ?5 AND offset = ?6",
 	[S_BODY_DROP_SEGMENT] = "DELETE FROM body WHERE segment = ?1",
 	[S_BODY_DROP_BEYOND] = "DELETE FROM body WHERE segment = ?1 AND offset >= ?2",
+	[S_BODIES_CLEAR] = "DELETE FROM body",
 	[S_BODY_CHECKED] = "UPDATE body SET checked = 1 WHERE folder = ?1 AND uid = ?2 AND uidvalidity = ?3"
 			   " AND lf = ?4 AND segment = ?5 AND offset = ?6",
 	[S_BODY_USED] = "UPDATE body SET hour = ?5 WHERE folder = ?1 AND uid = ?2 AND uidvalidity = ?3 AND lf = ?4"
@@ -63,11 +65,13 @@ static const char *const statement_texts[S_COUNT] = {
 	[S_SEGMENT_GROWN] = "UPDATE segment SET bytes = ?2, boot = ?3 WHERE id = ?1",
 	[S_SEGMENT_SYNCED] = "UPDATE segment SET synced = ?2 WHERE id = ?1",
 	[S_SEGMENT_DROP] = "DELETE FROM segment WHERE id = ?1",
+	[S_SEGMENTS_CLEAR] = "DELETE FROM segment",
 	/* what isn't synced and of another boot must keep that boot's name */
 	[S_SEGMENT_ADOPTABLE] = "SELECT id FROM segment WHERE bytes < ?1 AND own = 0 AND (synced = bytes OR boot = ?2)"
 				" ORDER BY bytes DESC LIMIT 8",
-	[S_SEGMENT] = "SELECT bytes, synced, boot, own FROM segment WHERE id = ?1",
-	[S_SEGMENTS] = "SELECT s.id, s.bytes, EXISTS(SELECT 1 FROM body b WHERE b.segment = s.id) FROM segment s",
+	[S_SEGMENT] = "SELECT bytes, synced, boot, own, EXISTS(SELECT 1 FROM body WHERE segment = ?1) FROM segment"
+		      " WHERE id = ?1",
+	[S_SEGMENTS] = "SELECT id FROM segment",
 	[S_SEGMENT_RESTORE] = "INSERT INTO segment VALUES(?1, ?2, 0, '', 1)",
 	/* first what is mostly dead, then the coldest on average */
 	[S_EVICTABLE] = "SELECT s.id, s.bytes, IFNULL(b.live, 0) FROM segment s LEFT JOIN"
@@ -245,8 +249,13 @@ struct db *cache_enter(struct cache *cache, bool is_writer)
 
 void cache_leave(struct cache *cache)
 {
+	/* what callers write one by one fills the log, too */
+	bool full = !pthread_equal(pthread_self(), cache->thread) && cache->writer_db->wal_pages > 2 * WAL_PAGES_MAX;
+
 	pthread_mutex_lock(&cache->gate_lock);
 	cache->gate_busy = false;
 	pthread_cond_broadcast(&cache->gate_cond);
 	pthread_mutex_unlock(&cache->gate_lock);
+	if (full && cache->thread_started)
+		cache_queue(cache, op_new(OP_HOUSEKEEP), false);
 }

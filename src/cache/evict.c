@@ -128,6 +128,9 @@ static int move_rows(struct cache *cache, struct db *db, uint32_t segment, const
 		sqlite3_bind_int64(update, 7, segment);
 		sqlite3_bind_int64(update, 8, (int64_t)body->offset);
 		rc = db_run(update);
+		/* dropped meanwhile */
+		if (rc == SQLITE_OK && sqlite3_changes(db->handle) == 0)
+			segment_kill(cache, body->to_segment, body->to_offset);
 	}
 	if (rc == SQLITE_OK)
 		rc = run_bound(db, S_BODY_DROP_SEGMENT, segment);

@@ -134,16 +134,9 @@ static int body_put(struct cache *cache, struct db *db, struct op *op)
 	bool inserted;
 	int rc = index_body_put(db, &op->key, op->segment, op->offset, op->body->length, hour_now(), &inserted);
 
-	if (rc == SQLITE_OK && !inserted) {
-		/* another process was first */
-		g_autofree char *name = segment_name(op->segment);
-		int fd = openat(cache->dir_fd, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
-
-		if (fd >= 0) {
-			record_kill(fd, op->offset);
-			close(fd);
-		}
-	}
+	/* another process was first */
+	if (rc == SQLITE_OK && !inserted)
+		segment_kill(cache, op->segment, op->offset);
 	return rc;
 }
 

@@ -42,6 +42,7 @@
 #define TOUCHED_MAX 1024u		/* uses remembered before they are written */
 #define READERS_MAX 8u			/* idle connections kept */
 #define WAL_PAGES_MAX 1000		/* then a checkpoint is made */
+#define LOCK_WAIT_MS 20000		/* for another process that opens the cache, perhaps rebuilds it */
 #define HOUR_S 3600
 
 /* ---- records of a segment (segment.c, records.c) ---- */
@@ -119,6 +120,7 @@ enum statement {
 	S_FOLDER_ID,
 	S_FOLDER_NAME,
 	S_FOLDER_ID_NEW,
+	S_FOLDER_NAME_RESTORE,
 	S_NUMBER_OF,
 	S_NUMBER_OWNER,
 	S_NUMBER_PUT,
@@ -138,6 +140,7 @@ enum statement {
 	S_BODY_DROP_AT,
 	S_BODY_DROP_SEGMENT,
 	S_BODY_DROP_BEYOND,
+	S_BODIES_CLEAR,
 	S_BODY_CHECKED,
 	S_BODY_USED,
 	S_BODY_MOVE,
@@ -146,6 +149,7 @@ enum statement {
 	S_SEGMENT_GROWN,
 	S_SEGMENT_SYNCED,
 	S_SEGMENT_DROP,
+	S_SEGMENTS_CLEAR,
 	S_SEGMENT_ADOPTABLE,
 	S_SEGMENT,
 	S_SEGMENTS,
@@ -265,6 +269,7 @@ void segment_unref(struct segment *segment);
 void segment_forget(struct cache *cache, uint32_t id); /* 0 = all */
 /* Unlinks the file, which readers may go on reading. */
 void segment_unlink(struct cache *cache, uint32_t id);
+void segment_kill(struct cache *cache, uint32_t id, uint64_t offset);
 /* Opens and locks segment `id` for writing; -1: errno EWOULDBLOCK = a living process appends. */
 int segment_lock(struct cache *cache, uint32_t id);
 
@@ -272,6 +277,8 @@ int segment_lock(struct cache *cache, uint32_t id);
 
 /* Writes the octets of the bodies in `ops` (a list). What could be written is marked as placed. */
 void appender_write_bodies(struct cache *cache, struct op *ops);
+/* Writes the folder's name, if known, as a record at *end_bytes: for a rebuild, ids alone say nothing. Any thread. */
+bool append_name(struct cache *cache, int fd, uint32_t folder, uint64_t *end_bytes);
 /* Copies a record from another segment to the open one. */
 bool appender_carry(struct cache *cache, int from_fd, uint64_t from_offset, const struct record *record,
 	uint32_t *segment_out, uint64_t *offset_out);
@@ -304,14 +311,20 @@ struct cache_body *memory_find(struct cache *cache, const struct cache_key *key)
 void memory_drop(struct cache *cache, uint32_t folder, uint32_t uid);		   /* uid 0 = all of the folder */
 void memory_clear(struct cache *cache);
 
+/* The row of `key` still points there. */
+bool body_row_is(struct cache *cache, const struct cache_key *key, uint32_t segment, uint64_t offset);
+void body_report_bad(struct cache *cache, const struct cache_key *key, uint32_t segment, uint64_t offset);
+
 /* ---- housekeeping ---- */
 
-/* Directory (place.c). Fills path, dir_fd, index_uri; a failure means: work in memory. */
+/* Directory (place.c): path, dir_fd, index_uri, and its lock, held until place_unlock. A failure means: work in memory. */
 int place_open(struct cache *cache, const char *dir, const char *host, uint16_t port, const char *user,
 	struct error *err);
-/* Opens the index, makes or rebuilds it, clears up after dead processes (rebuild.c). */
+void place_unlock(struct cache *cache);
+/* Opens the index, makes or rebuilds it (rebuild.c). */
 int index_open(struct cache *cache, struct error *err);
-int rebuild_from_segments(struct cache *cache, struct db *db);
+int schema_make(struct cache *cache, struct db *db);
+/* Clears up after processes that died. */
 void cleanup_leftovers(struct cache *cache);
 /* Writer thread (evict.c). */
 void evict_excess(struct cache *cache);
@@ -323,6 +336,7 @@ struct cache {
 	/* fixed after cache_open */
 	char *path, *index_uri;
 	int dir_fd; /* -1 = in memory */
+	int lock_fd; /* while it is being opened */
 	bool memory_only;
 	uint64_t limit_bytes, segment_bytes;
 	char boot_id[37];

@@ -118,3 +118,14 @@ int segment_lock(struct cache *cache, uint32_t id)
 	}
 	return fd;
 }
+
+void segment_kill(struct cache *cache, uint32_t id, uint64_t offset)
+{
+	g_autofree char *name = segment_name(id);
+	int fd = openat(cache->dir_fd, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+
+	if (fd < 0)
+		return;
+	record_kill(fd, offset);
+	close(fd);
+}

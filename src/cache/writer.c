@@ -382,12 +382,12 @@ static struct op *take(struct cache *cache)
 {
 	struct op *ops = cache->first, *last = ops;
 	unsigned units = 0;
-	size_t bytes = 0;
+	size_t bytes = 0, bytes_max = (size_t)MIN(BATCH_BYTES_MAX, cache->segment_bytes);
 
 	for (struct op *op = ops; op; op = op->next) {
 		units += op->units;
 		bytes += op->bytes;
-		if (op != ops && (units > BATCH_UNITS_MAX || bytes > BATCH_BYTES_MAX))
+		if (op != ops && (units > BATCH_UNITS_MAX || bytes > bytes_max))
 			break;
 		last = op;
 		cache->queued_units -= op->units;

@@ -178,7 +178,8 @@ static void on_fetch(struct run *run, const struct imap_fetch *fetch)
 	if (fetch->emailid && (fetch->emailid->type == IMAP_ATOM || fetch->emailid->type == IMAP_STRING) &&
 		g_utf8_validate(fetch->emailid->text, (gssize)fetch->emailid->length, NULL))
 		message.emailid = fetch->emailid->text;
-	imap_set_add(&run->received, fetch->uid, fetch->uid);
+	if (run->part)
+		imap_set_add(&run->received, fetch->uid, fetch->uid);
 	job->message(job->ctx, &message);
 }
 
@@ -200,8 +201,7 @@ static void on_response(void *ctx, const struct imap_response *response)
 		break;
 	case IMAP_SEARCH:
 		if (run->phase == PHASE_SET)
-			for (uint32_t i = 0; i < response->numbers_count; i++)
-				imap_set_add(&run->all, response->numbers[i], response->numbers[i]);
+			imap_set_add_numbers(&run->all, response->numbers, response->numbers_count);
 		break;
 	case IMAP_ESEARCH:
 		if (run->phase == PHASE_SET && response->esearch.has_all && response->esearch.all)

@@ -29,7 +29,7 @@ from lab.home import Home  # noqa: E402
 from lab.maildir import DIRNAME  # noqa: E402
 from lab.proxy import Proxy, ProxyTls  # noqa: E402
 
-PASSWORD = "bench"
+PASSWORD = "pass-7431-of-the-bench"
 ACCOUNT = "bench"
 
 
@@ -120,7 +120,7 @@ class Stage:
         before = tempfile.tempdir
         tempfile.tempdir = str(self.runs)
         try:
-            return Home(self.binary, keep=True, secrets={"the password": PASSWORD + "-not-logged"})
+            return Home(self.binary, keep=True, secrets={"the password": PASSWORD})
         finally:
             tempfile.tempdir = before
 
@@ -134,13 +134,15 @@ class Stage:
     @contextlib.contextmanager
     def mounted(self, mailbox, port, home=None, **options):
         """A mount in the foreground, of a fresh home or of one that is kept for the next."""
-        here = home or self.home()
-        mount = self.mount(here, mailbox, port, **options)
-        try:
-            yield mount
-            mount.unmount(60)
-        finally:
-            mount.end()
+        with contextlib.ExitStack() as stack:
+            # Leaving it looks for what was left behind.
+            here = home or stack.enter_context(self.home())
+            mount = self.mount(here, mailbox, port, **options)
+            try:
+                yield mount
+                mount.unmount(60)
+            finally:
+                mount.end()
 
 
 def default_folder():

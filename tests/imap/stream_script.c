@@ -240,7 +240,8 @@ static struct stream *script_open(const struct stream_factory *factory, struct l
 	s->number = server->opened++;
 	s->in = g_string_new(NULL);
 	s->out = g_string_new(NULL);
-	server->most_alive = MAX(server->most_alive, ++server->alive);
+	server->alive++;
+	server->most_alive = MAX(server->most_alive, server->alive);
 	if (s->number >= SCRIPTS_MAX || !server->scripts[s->number])
 		g_string_append_printf(server->wrong, "connection %u isn't in the script\n", s->number);
 	s->steps = g_strsplit(s->number < SCRIPTS_MAX && server->scripts[s->number] ? server->scripts[s->number] : "H",

@@ -688,7 +688,8 @@ char *mail_errors_text(struct mail *mail)
 
 char *mail_metrics_text(struct mail *mail)
 {
-	return g_strdup("mailtree_connections 1\n");
+	/* how many bodies were waited for: of use where the model is in another process */
+	return g_strdup_printf("bodies %u\n", fake_count(mail, FAKE_BODY));
 }
 
 int mail_refresh(struct mail *mail, struct mail_waiter *waiter, char **line_out, struct error *err)

@@ -23,7 +23,7 @@
 	"] v\nS: * OK [UIDNEXT 10] n\nS: $e OK [READ-ONLY] done\n"
 #define INBOX EXAMINE("\"INBOX\"", "7")
 #define FETCH_TEXT(n) "UID FETCH " n " (UID BODY.PEEK[])"
-#define ASKED(tag, n) "C: " tag " UID FETCH " n " (UID BODY.PEEK[[]])\n"
+#define ASKED(tag, n) "C: " tag " UID FETCH " n " (UID BODY.PEEK[])\n"
 #define BODY(n) "S: * 1 FETCH (UID " n " BODY[] {5}\nS-hello\nS:  FLAGS (\\Seen))\n"
 #define BODY_EVENTS(n) "body 5;end 5;fetch " n
 
@@ -611,16 +611,11 @@ static void test_mailbox_names(void **unused)
 
 	FOR_EACH_CUT(w)
 	{
-		w.server.scripts[0] = SIGN_IN "C: e EXAMINE \"a \\\\\"b\\\\\\\\\"\nS: * OK [UIDVALIDITY 1] v\nS: $e OK\n"
+		w.server.scripts[0] = SIGN_IN "C: e EXAMINE \"a ?\"b??\"\nS: * OK [UIDVALIDITY 1] v\nS: $e OK\n"
 					      /* 8-bit: a literal, and what stands behind it waits for "+" */
 					      "C: e EXAMINE {10}\nS: + go on\nC+ \xd0\x9b\xd0\xb8\xd1\x81\xd1\x82\xd0\xb8\n"
 					      "S: * OK [UIDVALIDITY 2] v\nS: $e OK\n"
 					      /* refused at its literal */
-					      "C: e EXAMINE {4}\nS: $e NO [NONEXISTENT] no\n";
-		/* the pattern above has its own backslashes */
-		w.server.scripts[0] = SIGN_IN "C: e EXAMINE \"a ?\"b??\"\nS: * OK [UIDVALIDITY 1] v\nS: $e OK\n"
-					      "C: e EXAMINE {10}\nS: + go on\nC+ \xd0\x9b\xd0\xb8\xd1\x81\xd1\x82\xd0\xb8\n"
-					      "S: * OK [UIDVALIDITY 2] v\nS: $e OK\n"
 					      "C: e EXAMINE {4}\nS: $e NO [NONEXISTENT] no\n";
 		world_ask(&w, "a \"b\\", NULL);
 		world_ask(&w, "\xd0\x9b\xd0\xb8\xd1\x81\xd1\x82\xd0\xb8", NULL);

@@ -1,0 +1,329 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What is measured. A Row is a line of the table; run(stage, sheet, runs) plays it."""
+
+import functools
+import os
+import random
+import subprocess
+import time
+from dataclasses import dataclass
+from typing import Callable
+
+from . import measure, rivals
+from .stage import Line
+from .table import BARE, LOCAL, MAILTREE, MBSYNC, MIB, Target
+
+MEAN_BYTES = 16_384
+# Of the big folder: it is listed, not read.
+SMALL_BYTES = 2_048
+THROTTLE_MS = 5_000
+EXCHANGE_CONNECTIONS = 4
+CATS_IDLE = 20
+CATS_IN_BULK = 12
+CAT_PAUSE_S = 0.1
+
+
+@dataclass(frozen=True)
+class Row:
+    name: str
+    title: str
+    run: Callable  # (stage, mailbox, sheet, runs)
+    target: Target = Target()
+    share: float = 1.0  # of --messages
+    big: bool = False   # plays on the big folder
+
+
+# mailtree's own figures
+
+class Meter:
+    """What the daemon used since the last look, and what went over the wire."""
+
+    def __init__(self, mount):
+        self._mount = mount
+        self._pid = mount.process.pid
+        self._cpu_s = self._begin_cpu_s = measure.process_cpu_s(self._pid)
+        self._counters = mount.status()["counters"]
+
+    def facts(self):
+        cpu_s = measure.process_cpu_s(self._pid)
+        counters = self._mount.status()["counters"]
+
+        def grown(*names):
+            return sum(counters[name] - self._counters[name] for name in names)
+        found = {"cpu_s": cpu_s - self._cpu_s, "peak_bytes": measure.process_peak_bytes(self._pid),
+                 "wire_bytes": grown("bytes_in", "bytes_out"), "round_trips": grown("round_trips"),
+                 "bodies_fetched": grown("bodies_fetched")}
+        self._counters, self._cpu_s = counters, measure.process_cpu_s(self._pid)
+        return found
+
+
+def expect_archive(mailbox, archive_bytes):
+    """Each message fills whole blocks behind a header, so an archive is never smaller."""
+    if archive_bytes is not None and archive_bytes < mailbox.bytes + 512 * mailbox.messages:
+        raise measure.Failed(f"an archive of {archive_bytes} octets from {mailbox.bytes} octets of mail")
+
+
+def read_mount(mount, mailbox, program):
+    seconds, archive_bytes = measure.read_all(program, mount / "INBOX")
+    expect_archive(mailbox, archive_bytes)
+    return seconds
+
+
+def read_local(mailbox, program):
+    return measure.read_all(program, mailbox.cur)[0]
+
+
+# Cold
+
+def cold(program, line, stage, mailbox, sheet, runs):
+    """An empty cache, and the first walk through the folder."""
+    with stage.line(line) as port:
+        # The server's own caches: nobody is the first.
+        rivals.bare_bodies(stage, mailbox, port)
+        for _ in range(runs):
+            seconds, received = rivals.bare_bodies(stage, mailbox, port)
+            sheet.note(BARE, seconds, wire_bytes=received)
+            with stage.mounted(mailbox, port) as mount:
+                meter = Meter(mount)
+                seconds = read_mount(mount, mailbox, program)
+                facts = meter.facts()
+                sheet.note(MAILTREE, seconds, **facts)
+                expect_all(mailbox, facts)
+            ran = rivals.mbsync(stage, mailbox, port)
+            sheet.note(MBSYNC, ran.seconds, cpu_s=ran.cpu_s, peak_bytes=ran.peak_bytes)
+
+
+def expect_all(mailbox, facts):
+    if not mailbox.messages <= facts["bodies_fetched"] <= 2 * mailbox.messages:
+        raise measure.Failed(f"{facts['bodies_fetched']} bodies fetched of {mailbox.messages}")
+
+
+def cold_exchange(program, rtt_ms, stage, mailbox, sheet, runs):
+    """No extensions, wrong sizes, one command at a time, four connections, one throttling answer for mailtree alone:
+    its wait is taken off the time."""
+    near = Line(rtt_ms=rtt_ms, exchange=True)
+    far = Line(rtt_ms=rtt_ms, exchange=True, throttle_ms=THROTTLE_MS)
+    for _ in range(runs):
+        with stage.line(near) as port:
+            seconds, received = rivals.bare_bodies(stage, mailbox, port, EXCHANGE_CONNECTIONS)
+            sheet.note(BARE, seconds, wire_bytes=received)
+        with stage.line(far) as port, stage.mounted(mailbox, port) as mount:
+            meter = Meter(mount)
+            seconds = read_mount(mount, mailbox, program)
+            facts = meter.facts()
+            throttled = mount.status()["counters"]["throttled"]
+            sheet.note(MAILTREE, seconds - (THROTTLE_MS / 1000 if throttled else 0), throttled=throttled, **facts)
+            expect_all(mailbox, facts)
+
+
+# Warm
+
+def fill_cache(stage, home, mailbox, port, **options):
+    with stage.mounted(mailbox, port, home, **options) as mount:
+        read_mount(mount, mailbox, "tar")
+
+
+def warm(program, sizes, stage, mailbox, sheet, runs):
+    """The second walk in a mount: the bodies are in our cache, the kernel saw them once."""
+    with stage.line(Line()) as port, stage.home() as home:
+        fill_cache(stage, home, mailbox, port, sizes=sizes)
+        read_local(mailbox, program)
+        for _ in range(runs):
+            sheet.note(LOCAL, read_local(mailbox, program))
+            with stage.mounted(mailbox, port, home, sizes=sizes) as mount:
+                read_mount(mount, mailbox, program)
+                meter = Meter(mount)
+                seconds = read_mount(mount, mailbox, program)
+                sheet.note(MAILTREE, seconds, **meter.facts())
+
+
+def from_disk(program, stage, mailbox, sheet, runs):
+    """The bodies are in our cache, the mount is new, and the page cache is empty."""
+    with stage.line(Line()) as port, stage.home() as home:
+        fill_cache(stage, home, mailbox, port)
+        for _ in range(runs):
+            measure.drop_page_cache()
+            sheet.note(LOCAL, read_local(mailbox, program))
+            # The server's files are not ours to wait for.
+            measure.drop_page_cache()
+            rivals.bare(stage, mailbox, port, [rivals.EXAMINE])
+            with stage.mounted(mailbox, port, home) as mount:
+                meter = Meter(mount)
+                seconds = read_mount(mount, mailbox, program)
+                sheet.note(MAILTREE, seconds, **meter.facts())
+
+
+# Big folders
+
+def list_names(directory, *words):
+    return measure.run(["ls", *words, directory])
+
+
+def expect_names(mailbox, ran, more=0):
+    found = ran.output.count(b"\n") - more
+    if found != mailbox.messages:
+        raise measure.Failed(f"{found} of {mailbox.messages} names were listed")
+
+
+def listing(stage, mailbox, sheet, runs):
+    """The first listing of a big folder."""
+    with stage.line(Line()) as port:
+        rivals.bare(stage, mailbox, port, [rivals.EXAMINE, rivals.ENVELOPES])
+        rivals.bare(stage, mailbox, port, [rivals.EXAMINE, rivals.METADATA])
+        for _ in range(runs):
+            seconds, received, _ = rivals.bare(stage, mailbox, port, [rivals.EXAMINE, rivals.ENVELOPES])
+            sheet.note(BARE, seconds, wire_bytes=received)
+            with stage.mounted(mailbox, port) as mount:
+                meter = Meter(mount)
+                ran = list_names(mount / "INBOX")
+                expect_names(mailbox, ran)
+                sheet.note(MAILTREE, ran.seconds, **meter.facts())
+
+
+def remount(rtt_ms, stage, mailbox, sheet, runs):
+    """A new mount of a folder that was listed before, and ls -l of it; nothing has changed."""
+    with stage.line(Line(rtt_ms=rtt_ms)) as port, stage.home() as home:
+        with stage.mounted(mailbox, port, home) as mount:
+            expect_names(mailbox, list_names(mount / "INBOX"))
+        list_names(mailbox.cur, "-l")
+        for _ in range(runs):
+            sheet.note(LOCAL, list_names(mailbox.cur, "-l").seconds)
+            with stage.mounted(mailbox, port, home) as mount:
+                meter = Meter(mount)
+                ran = list_names(mount / "INBOX", "-l")
+                expect_names(mailbox, ran, more=1)
+                sheet.note(MAILTREE, ran.seconds, **meter.facts())
+
+
+def memory(stage, mailbox, sheet, runs):
+    """A bulk read of the big folder: what the daemon held at most."""
+    with stage.line(Line()) as port:
+        for _ in range(runs):
+            with stage.mounted(mailbox, port) as mount:
+                meter = Meter(mount)
+                seconds = read_mount(mount, mailbox, "tar")
+                facts = meter.facts()
+                expect_all(mailbox, facts)
+                sheet.note(MAILTREE, seconds, **facts)
+
+
+# One message
+
+def cat(mount, uid):
+    begin = time.perf_counter()
+    with open(mount / "INBOX" / f"{uid}.eml", "rb", buffering=0) as file:
+        while file.read(1 << 16):
+            pass
+    return time.perf_counter() - begin
+
+
+def bare_cats(stage, mailbox, port, uids):
+    return rivals.bare(stage, mailbox, port, [rivals.EXAMINE, *(rivals.BODIES % uid for uid in uids)])[2][1:]
+
+
+def scattered(mailbox, count, seed):
+    """UIDs of the folder's far half, apart from each other, in an order that is no walk."""
+    half = mailbox.messages // 2
+    uids = [half + (number + 1) * half // (count + 1) for number in range(count)]
+    random.Random(seed).shuffle(uids)
+    return uids
+
+
+def note_cats(sheet, contender, rtt_ms, seconds, facts=()):
+    for value in seconds:
+        sheet.note(contender, value)
+    sheet.facts.setdefault(f"{contender}.in_trips", []).extend(
+        value * 1000 / rtt_ms for value in seconds if rtt_ms)
+    for name, value in dict(facts).items():
+        sheet.facts.setdefault(f"{contender}.{name}", []).append(value)
+
+
+def cat_idle(rtt_ms, stage, mailbox, sheet, runs):
+    with stage.line(Line(rtt_ms=rtt_ms)) as port:
+        for number in range(runs):
+            uids = scattered(mailbox, CATS_IDLE, number)
+            note_cats(sheet, BARE, rtt_ms, bare_cats(stage, mailbox, port, uids))
+            with stage.mounted(mailbox, port) as mount:
+                os.listdir(mount / "INBOX")
+                cat(mount, 1)
+                meter = Meter(mount)
+                note_cats(sheet, MAILTREE, rtt_ms, [cat(mount, uid) for uid in uids], meter.facts())
+
+
+def cat_in_bulk(rtt_ms, bits_per_s, stage, mailbox, sheet, runs):
+    """Single messages while tar goes through the same folder. The comparison is the bare protocol on an idle line."""
+    with stage.line(Line(rtt_ms=rtt_ms, bits_per_s=bits_per_s)) as port:
+        for number in range(runs):
+            uids = scattered(mailbox, CATS_IN_BULK, number)
+            note_cats(sheet, BARE, rtt_ms, bare_cats(stage, mailbox, port, uids))
+            with stage.mounted(mailbox, port) as mount:
+                os.listdir(mount / "INBOX")
+                meter = Meter(mount)
+                note_cats(sheet, MAILTREE, rtt_ms, cats_beside_tar(mount, mailbox, uids), meter.facts())
+    if not sheet.samples.get(MAILTREE):
+        raise measure.Failed("the bulk run was over before a message could be read beside it")
+
+
+def cats_beside_tar(mount, mailbox, uids):
+    """Only those that began and ended while tar ran."""
+    times = []
+    with subprocess.Popen(["tar", "cf", "-", "-C", str(mount), "INBOX"], stdout=subprocess.PIPE) as tar, \
+            subprocess.Popen(["wc", "-c"], stdin=tar.stdout, stdout=subprocess.PIPE) as count:
+        tar.stdout.close()
+        wait_for_bulk(mount, tar)
+        for uid in uids:
+            seconds = cat(mount, uid)
+            if tar.poll() is not None:
+                break
+            times.append(seconds)
+            time.sleep(CAT_PAUSE_S)
+        archive_bytes = int(count.stdout.read())
+    expect_archive(mailbox, archive_bytes)
+    return times
+
+
+def wait_for_bulk(mount, tar):
+    while tar.poll() is None and mount.status()["counters"]["bodies_prefetched"] < 50:
+        time.sleep(0.005)
+
+
+# The table
+
+def bind(function, *words):
+    return functools.partial(function, *words)
+
+
+FAST = Target("≤ 1.25 × bare, ≤ 0.4 × mbsync", {BARE: 1.25, MBSYNC: 0.4})
+CPU = Target("≤ 1.6 × bare, < mbsync", {BARE: 1.6, MBSYNC: 1.0})
+MEMORY = Target("≤ 64 MiB", facts={f"{MAILTREE}.peak_bytes": 64 * MIB})
+
+ROWS = (
+    Row("cold-tar-0", "cold tar, RTT 0", bind(cold, "tar", Line()), CPU),
+    Row("cold-tar-20", "cold tar, RTT 20 ms", bind(cold, "tar", Line(20))),
+    Row("cold-tar-50", "cold tar, RTT 50 ms", bind(cold, "tar", Line(50)), FAST),
+    Row("cold-tar-150", "cold tar, RTT 150 ms", bind(cold, "tar", Line(150))),
+    Row("cold-tar-slow", "cold tar, RTT 50 ms, 20 Mbit/s, a fifth of the messages",
+        bind(cold, "tar", Line(50, 20e6)), share=0.2),
+    Row("cold-grep-0", "cold grep -r, RTT 0", bind(cold, "grep", Line()), CPU),
+    Row("cold-grep-50", "cold grep -r, RTT 50 ms", bind(cold, "grep", Line(50)), FAST),
+    Row("cold-grep-150", "cold grep -r, RTT 150 ms", bind(cold, "grep", Line(150))),
+    Row("exchange-50", "cold tar, Exchange-like, RTT 50 ms, without the wait of 5 s", bind(cold_exchange, "tar", 50),
+        Target("≤ 1.5 × bare on 4 connections", {BARE: 1.5}), share=0.2),
+    Row("warm-grep", "warm grep -r, sizes trusted", bind(warm, "grep", "trust"),
+        Target("≤ 1.2 × local", {LOCAL: 1.2})),
+    Row("warm-tar", "warm tar, sizes trusted", bind(warm, "tar", "trust")),
+    Row("warm-grep-exact", "warm grep -r, sizes exact", bind(warm, "grep", "exact"),
+        Target("≤ 4 × local", {LOCAL: 4})),
+    Row("disk-grep", "grep -r, fresh mount, bodies cached, page cache dropped", bind(from_disk, "grep"),
+        Target("≤ 2 × local", {LOCAL: 2})),
+    Row("disk-tar", "tar, the same", bind(from_disk, "tar"), Target("≤ 2 × local", {LOCAL: 2})),
+    Row("list", "cold ls of the big folder, RTT 0", listing, Target("≤ 1.5 × bare", {BARE: 1.5}), big=True),
+    Row("remount", "remount, ls -l of the big folder, RTT 0", bind(remount, 0),
+        Target("≤ 2 × local", {LOCAL: 2}), big=True),
+    Row("remount-50", "the same at RTT 50 ms", bind(remount, 50), big=True),
+    Row("memory", "tar of the big folder, RTT 0", memory, MEMORY, big=True),
+    Row("cat-idle", "cat, idle, RTT 50 ms", bind(cat_idle, 50)),
+    Row("cat-bulk", "cat during a tar, RTT 50 ms", bind(cat_in_bulk, 50, 0),
+        Target("≤ 3 round trips", {BARE: 3})),
+    Row("cat-bulk-slow", "cat during a tar, RTT 50 ms, 20 Mbit/s", bind(cat_in_bulk, 50, 20e6), share=0.2),
+)

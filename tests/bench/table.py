@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What was measured, and the table of it."""
+
+import statistics
+
+MAILTREE, BARE, MBSYNC, LOCAL = "mailtree", "bare", "mbsync", "local"
+MIB = 1 << 20
+
+
+class Sheet:
+    """One line of the table: samples of each contender, and facts about them, each a list of numbers."""
+
+    def __init__(self, name, title, target):
+        self.name, self.title, self.target = name, title, target
+        self.samples = {}
+        self.facts = {}
+        self.error = None
+
+    def note(self, contender, seconds, **facts):
+        self.samples.setdefault(contender, []).append(seconds)
+        for name, value in facts.items():
+            if value is not None:
+                self.facts.setdefault(f"{contender}.{name}", []).append(value)
+
+    def median(self, contender):
+        values = self.samples.get(contender)
+        return statistics.median(values) if values else None
+
+    def fact(self, contender, name):
+        values = self.facts.get(f"{contender}.{name}")
+        return statistics.median(values) if values else None
+
+    def ratio(self, other):
+        """Of the medians: how many times as long mailtree took."""
+        ours, theirs = self.median(MAILTREE), self.median(other)
+        return ours / theirs if ours and theirs else None
+
+    def data(self):
+        ratios = {other: self.ratio(other) for other in (BARE, MBSYNC, LOCAL) if self.ratio(other)}
+        return {"row": self.name, "title": self.title, "target": self.target.text, "met": self.target.is_met(self),
+                "seconds": self.samples, "medians": {name: self.median(name) for name in self.samples},
+                "ratios": ratios, "facts": self.facts, "error": self.error}
+
+
+class Target:
+    """Bounds on ratios, {"bare": 1.25}, and on facts, {"mailtree.peak_bytes": …}."""
+
+    def __init__(self, text="", ratios=None, facts=None):
+        self.text = text
+        self._ratios, self._facts = ratios or {}, facts or {}
+
+    def is_met(self, sheet):
+        """None: there is no target, or nothing to compare with."""
+        verdicts = []
+        for other, most in self._ratios.items():
+            ratio = sheet.ratio(other)
+            verdicts.append(None if ratio is None else ratio <= most)
+        for name, most in self._facts.items():
+            value = sheet.fact(*name.split(".", 1))
+            verdicts.append(None if value is None else value <= most)
+        if not verdicts or None in verdicts:
+            return None
+        return all(verdicts)
+
+
+HEADINGS = ("work", "bare", "mbsync", "local", "mailtree", "× bare", "× mbsync", "× local", "MiB", "CPU s", "wire MB",
+            "trips", "target", "met")
+
+
+def _seconds(value):
+    if value is None:
+        return ""
+    return f"{value * 1000:.0f} ms" if value < 0.1 else f"{value:.2f} s"
+
+
+def _number(value, unit=1, form=".2f"):
+    return "" if value is None else format(value / unit, form)
+
+
+def line_of(sheet):
+    met = {True: "yes", False: "**no**", None: ""}[sheet.target.is_met(sheet)]
+    if sheet.error:
+        met = f"failed: {sheet.error.splitlines()[0][:70]}"
+    return (sheet.title, _seconds(sheet.median(BARE)), _seconds(sheet.median(MBSYNC)), _seconds(sheet.median(LOCAL)),
+            _seconds(sheet.median(MAILTREE)), _number(sheet.ratio(BARE)), _number(sheet.ratio(MBSYNC)),
+            _number(sheet.ratio(LOCAL)), _number(sheet.fact(MAILTREE, "peak_bytes"), MIB, ".0f"),
+            _number(sheet.fact(MAILTREE, "cpu_s")), _number(sheet.fact(MAILTREE, "wire_bytes"), 1e6, ".1f"),
+            _number(sheet.fact(MAILTREE, "round_trips"), 1, ".0f"), sheet.target.text, met)
+
+
+def render(sheets):
+    """In Markdown, and aligned."""
+    lines = [HEADINGS, *map(line_of, sheets)]
+    widths = [max(len(line[at]) for line in lines) for at in range(len(HEADINGS))]
+    lines.insert(1, tuple("-" * width for width in widths))
+    return "\n".join("| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths)) + " |" for line in lines)
