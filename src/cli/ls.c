@@ -157,9 +157,9 @@ const struct command command_ls = {
 	.arguments = "ACCOUNT [FOLDER]",
 	.summary = "list folders, or the messages of a folder",
 	.description = "Through a live mount of the account if there is one. FOLDER is the path as in a mount. On a "
-                       "terminal the\n"
+		       "terminal the\n"
 		       "lines are columns; elsewhere fields are separated by tabs. Flags: N new (unread), F flagged, A "
-                       "answered,\n"
+		       "answered,\n"
 		       "P passed on, D draft, T trashed (deleted).\n\n"
 		       "Example:\n"
 		       "  mailtree ls work\n"

@@ -229,7 +229,7 @@ const struct command command_mount = {
 		"Returns once the mail is mounted. That needs neither network nor sign-in: both come with the first "
 		"access.\n"
 		"ACCOUNT is a group of the configuration, or GROUP:ADDRESS for another mailbox with the same "
-                "settings.\n\n"
+		"settings.\n\n"
 		"Example:\n"
 		"  mailtree mount work ~/Mail\n"
 		"  mailtree mount work:team@contoso.com ~/Team -o names=uid,allow_root",

@@ -692,6 +692,11 @@ int mail_message_details(struct mail *mail, struct mail_folder *folder, uint32_t
 
 	*details_out = (struct mail_details){0};
 	found = cache_message_find(mail->cache, folder->cache_id, uid, details_copy, details_out, err);
+	if (!found) {
+		/* listed a moment ago: its row waits for the writer */
+		cache_flush(mail->cache);
+		found = cache_message_find(mail->cache, folder->cache_id, uid, details_copy, details_out, err);
+	}
 	if (found < 0)
 		return found;
 	return found ? 0 : error_set(err, ERR_GONE, "the message is gone");

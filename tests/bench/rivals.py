@@ -18,7 +18,7 @@ BODIES = "UID FETCH %s (UID BODY.PEEK[])"
 
 MBSYNC = """
 IMAPAccount bench
-Host 127.0.0.1
+Host localhost
 Port {port}
 User {user}
 Pass {password}

@@ -144,7 +144,8 @@ def test_cold_copies_are_equal(program, kind, server, mounted, scratch):
     witness.assert_same(server.content, witness.read_tree(copy), f"the copy by {program}")
 
 
-@pytest.mark.parametrize("kind", ["auto", "exact"])
+@pytest.mark.parametrize("server, kind", [("go-imap", "auto"), ("wrong sizes", "auto"), ("wrong sizes", "exact")],
+                         indirect=["server"])
 def test_cold_backups_are_equal_and_the_second_finds_nothing_changed(kind, server, mounted, scratch):
     tree = mounted(kind)
     restic = programs.Restic(scratch)
