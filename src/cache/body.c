@@ -11,8 +11,8 @@
 guint cache_key_hash(gconstpointer pointer)
 {
 	const struct cache_key *key = pointer;
-	uint64_t hash = ((uint64_t)key->folder << 33 | (uint64_t)key->uid << 1 | key->lf) ^
-			(uint64_t)key->uidvalidity << 20;
+	uint64_t hash = ((uint64_t)key->folder << 33 | (uint64_t)key->uid << 1 | key->lf) ^ (uint64_t)key->uidvalidity
+	                                                                                            << 20;
 
 	return (guint)((hash * 0x9e3779b97f4a7c15ull) >> 32);
 }
@@ -193,11 +193,10 @@ static bool row_find(struct cache *cache, const struct cache_key *key, struct bo
 			row_out->length = (uint64_t)sqlite3_column_int64(query, 2);
 			row_out->hour = (uint32_t)sqlite3_column_int64(query, 3);
 			/* synced, or of this boot (the page cache outlives a process), or checked since */
-			row_out->trusted =
-				sqlite3_column_int(query, 4) ||
-				row_out->offset + sizeof(struct record) + row_out->length <=
-					(uint64_t)sqlite3_column_int64(query, 5) ||
-				g_strcmp0((const char *)sqlite3_column_text(query, 6), cache->boot_id) == 0;
+			row_out->trusted = sqlite3_column_int(query, 4) ||
+			                   row_out->offset + sizeof(struct record) + row_out->length <=
+			                           (uint64_t)sqlite3_column_int64(query, 5) ||
+			                   g_strcmp0((const char *)sqlite3_column_text(query, 6), cache->boot_id) == 0;
 		} else if (rc != SQLITE_DONE) {
 			cache_db_failed(cache, rc, NULL);
 		}
@@ -266,8 +265,8 @@ static bool find_in_memory(struct cache *cache, const struct cache_key *key, str
 
 	*body_out = body ? cache_body_ref(body) : NULL;
 	return body || cache->memory_only ||
-	       (g_hash_table_size(cache->gone) && (g_hash_table_contains(cache->gone, &folder) ||
-							  g_hash_table_contains(cache->gone, &message)));
+	       (g_hash_table_size(cache->gone) &&
+		       (g_hash_table_contains(cache->gone, &folder) || g_hash_table_contains(cache->gone, &message)));
 }
 
 int cache_body_get(struct cache *cache, const struct cache_key *key, struct cache_body **body_out, struct error *err)

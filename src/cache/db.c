@@ -32,8 +32,7 @@ static const char *const statement_texts[S_COUNT] = {
 		       " ORDER BY id",
 	[S_MESSAGE] = "SELECT id, flags, size, size_exact, date, stem, sender, recipient, subject, message_id,"
 		      " keywords, emailid FROM message WHERE id = ?1",
-	[S_MESSAGE_PUT] =
-		"INSERT OR REPLACE INTO message VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+	[S_MESSAGE_PUT] = "INSERT OR REPLACE INTO message VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
 	[S_MESSAGE_FLAGS] = "UPDATE message SET flags = ?2, keywords = ?3 WHERE id = ?1",
 	[S_MESSAGE_SIZE] = "UPDATE message SET size = ?2, size_exact = 1 WHERE id = ?1",
 	[S_MESSAGE_DROP] = "DELETE FROM message WHERE id = ?1",
@@ -130,8 +129,7 @@ sqlite3_stmt *db_statement(struct db *db, enum statement which)
 	sqlite3_stmt **at = &db->statements[which];
 
 	if (!*at)
-		sqlite3_prepare_v3(
-			db->handle, statement_texts[which], -1, SQLITE_PREPARE_PERSISTENT, at, NULL);
+		sqlite3_prepare_v3(db->handle, statement_texts[which], -1, SQLITE_PREPARE_PERSISTENT, at, NULL);
 	return *at;
 }
 
@@ -165,8 +163,8 @@ int cache_db_failed(struct cache *cache, int rc, struct error *err)
 	if (db_rc_is_damage(rc) && !atomic_exchange(&cache->index_dead, true)) {
 		log_warning("%s: the index is damaged; it is rebuilt at the next mount", cache->path);
 		if (!cache->memory_only) {
-			int fd = openat(cache->dir_fd, "index.suspect",
-				O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+			int fd = openat(
+				cache->dir_fd, "index.suspect", O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 
 			if (fd >= 0)
 				close(fd);
@@ -209,8 +207,8 @@ struct db *cache_reader(struct cache *cache)
 	/* Another process may have rebuilt it: folder ids mean something else there. */
 	if (!identity_is(cache, db)) {
 		if (!atomic_exchange(&cache->index_dead, true))
-			log_warning("%s: the index was replaced by another process; mount again to use it",
-				cache->path);
+			log_warning(
+				"%s: the index was replaced by another process; mount again to use it", cache->path);
 		db_close(db);
 		return NULL;
 	}

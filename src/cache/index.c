@@ -162,8 +162,7 @@ static int body_streamed(struct cache *cache, struct db *db, struct op *op)
 	if (rc != SQLITE_OK)
 		return rc;
 	name = segment_name(op->segment);
-	if (inserted &&
-		renameat2(cache->dir_fd, op->file_name, cache->dir_fd, name, RENAME_NOREPLACE) == 0)
+	if (inserted && renameat2(cache->dir_fd, op->file_name, cache->dir_fd, name, RENAME_NOREPLACE) == 0)
 		return SQLITE_OK;
 	/* already cached, or no file: what was streamed lives as long as its readers */
 	unlinkat(cache->dir_fd, op->file_name, 0);
@@ -202,8 +201,8 @@ static int message_put(struct db *db, const struct op *op, const struct row_op *
 static int message_change(struct db *db, const struct op *op, const struct row_op *row)
 {
 	enum statement which = row->kind == ROW_FLAGS  ? S_MESSAGE_FLAGS
-			       : row->kind == ROW_SIZE ? S_MESSAGE_SIZE
-						       : S_MESSAGE_DROP;
+	                       : row->kind == ROW_SIZE ? S_MESSAGE_SIZE
+	                                               : S_MESSAGE_DROP;
 	sqlite3_stmt *statement = db_statement(db, which);
 
 	if (!statement)

@@ -30,19 +30,19 @@
 #include <sys/types.h>
 
 #define SCHEMA_VERSION 1
-#define TEXT_BYTES_MAX 4096u		/* one text field of a row */
-#define BATCH_UNITS_MAX 2000u		/* rows and bodies of one transaction */
-#define BATCH_BYTES_MAX (4u << 20)	/* bodies of one transaction */
-#define BATCH_WAIT_MS 100		/* how long the writer gathers */
-#define CHUNK_ROWS 1000u		/* a caller's batch is cut into pieces of so many rows */
-#define BUSY_TIMEOUT_MS 5000		/* for another process's transaction */
-#define SEGMENT_BYTES_MIN (1u << 20)	/* of a cache with a small limit */
-#define SEGMENT_FDS_MAX 64u		/* segments kept open for reading */
-#define MEMORY_BYTES_MAX (32u << 20)	/* bodies kept in memory where the disk fails */
-#define TOUCHED_MAX 1024u		/* uses remembered before they are written */
-#define READERS_MAX 8u			/* idle connections kept */
-#define WAL_PAGES_MAX 1000		/* then a checkpoint is made */
-#define LOCK_WAIT_MS 20000		/* for another process that opens the cache, perhaps rebuilds it */
+#define TEXT_BYTES_MAX 4096u         /* one text field of a row */
+#define BATCH_UNITS_MAX 2000u        /* rows and bodies of one transaction */
+#define BATCH_BYTES_MAX (4u << 20)   /* bodies of one transaction */
+#define BATCH_WAIT_MS 100            /* how long the writer gathers */
+#define CHUNK_ROWS 1000u             /* a caller's batch is cut into pieces of so many rows */
+#define BUSY_TIMEOUT_MS 5000         /* for another process's transaction */
+#define SEGMENT_BYTES_MIN (1u << 20) /* of a cache with a small limit */
+#define SEGMENT_FDS_MAX 64u          /* segments kept open for reading */
+#define MEMORY_BYTES_MAX (32u << 20) /* bodies kept in memory where the disk fails */
+#define TOUCHED_MAX 1024u            /* uses remembered before they are written */
+#define READERS_MAX 8u               /* idle connections kept */
+#define WAL_PAGES_MAX 1000           /* then a checkpoint is made */
+#define LOCK_WAIT_MS 20000           /* for another process that opens the cache, perhaps rebuilds it */
 #define HOUR_S 3600
 
 /* ---- records of a segment (segment.c, records.c) ---- */
@@ -80,7 +80,7 @@ struct appender {
 	uint64_t end_bytes;
 	uint64_t committed_bytes; /* what the index knows of */
 	uint64_t synced_bytes;
-	bool gone; /* another process cleared it away */
+	bool gone;         /* another process cleared it away */
 	GHashTable *named; /* folders whose name it holds */
 };
 
@@ -191,13 +191,13 @@ enum op_kind {
 	OP_TRAIT,
 	OP_FOLDER,
 	OP_FOLDER_DROP,
-	OP_ROWS,	 /* a chunk of a batch */
-	OP_BODY,	 /* from memory */
-	OP_STREAMED,	 /* a complete file of its own */
+	OP_ROWS,     /* a chunk of a batch */
+	OP_BODY,     /* from memory */
+	OP_STREAMED, /* a complete file of its own */
 	OP_BODY_DROP,
-	OP_RECORD_BAD,	 /* the row points to what isn't the body */
-	OP_RECORD_GOOD,	 /* checked by digest */
-	OP_HOUSEKEEP,	 /* nothing but what follows each transaction */
+	OP_RECORD_BAD,  /* the row points to what isn't the body */
+	OP_RECORD_GOOD, /* checked by digest */
+	OP_HOUSEKEEP,   /* nothing but what follows each transaction */
 };
 
 enum row_kind { ROW_CLEAR, ROW_PUT, ROW_FLAGS, ROW_SIZE, ROW_DROP };
@@ -218,7 +218,7 @@ struct op {
 	struct op *next;
 	enum op_kind kind;
 	uint64_t seq;
-	size_t bytes;	/* of memory that it holds */
+	size_t bytes;   /* of memory that it holds */
 	unsigned units; /* rows */
 	/* what of this is used depends on the kind */
 	struct cache_key key; /* .folder for OP_FOLDER_DROP and OP_ROWS */
@@ -230,7 +230,7 @@ struct op {
 	struct cache_body *body;
 	uint32_t segment; /* where it is now */
 	uint64_t offset;  /* of the record */
-	int file_fd; /* OP_STREAMED: holds the lock until the row is there; -1 = none */
+	int file_fd;      /* OP_STREAMED: holds the lock until the row is there; -1 = none */
 	uint64_t file_bytes;
 	char *file_name;
 	bool placed; /* OP_BODY: its octets are written */
@@ -296,7 +296,7 @@ void appenders_close(struct cache *cache);
 struct cache_body {
 	atomic_int refs;
 	uint64_t length;
-	GBytes *bytes;		 /* or: */
+	GBytes *bytes; /* or: */
 	struct segment *segment;
 	uint64_t offset; /* of the first octet */
 };
@@ -308,7 +308,7 @@ gboolean cache_key_equal(gconstpointer a, gconstpointer b);
 /* Bodies in memory, for where the disk fails. Caller holds cache->lock. */
 void memory_put(struct cache *cache, const struct cache_key *key, struct cache_body *body);
 struct cache_body *memory_find(struct cache *cache, const struct cache_key *key); /* borrowed */
-void memory_drop(struct cache *cache, uint32_t folder, uint32_t uid);		   /* uid 0 = all of the folder */
+void memory_drop(struct cache *cache, uint32_t folder, uint32_t uid);             /* uid 0 = all of the folder */
 void memory_clear(struct cache *cache);
 
 /* The row of `key` still points there. */
@@ -317,9 +317,10 @@ void body_report_bad(struct cache *cache, const struct cache_key *key, uint32_t 
 
 /* ---- housekeeping ---- */
 
-/* Directory (place.c): path, dir_fd, index_uri, and its lock, held until place_unlock. A failure means: work in memory. */
-int place_open(struct cache *cache, const char *dir, const char *host, uint16_t port, const char *user,
-	struct error *err);
+/* Directory (place.c): path, dir_fd, index_uri, and its lock, held until place_unlock. A failure means: work in memory.
+ */
+int place_open(
+	struct cache *cache, const char *dir, const char *host, uint16_t port, const char *user, struct error *err);
 void place_unlock(struct cache *cache);
 /* Opens the index, makes or rebuilds it (rebuild.c). */
 int index_open(struct cache *cache, struct error *err);
@@ -335,7 +336,7 @@ uint32_t hour_now(void);
 struct cache {
 	/* fixed after cache_open */
 	char *path, *index_uri;
-	int dir_fd; /* -1 = in memory */
+	int dir_fd;  /* -1 = in memory */
 	int lock_fd; /* while it is being opened */
 	bool memory_only;
 	uint64_t limit_bytes, segment_bytes;
@@ -380,8 +381,8 @@ struct cache {
 
 	/* the writer thread's */
 	struct appender *open;
-	GPtrArray *retired;  /* full, not closed yet */
-	GHashTable *broken;  /* folders of which something was lost: closed to changes until cleared */
+	GPtrArray *retired; /* full, not closed yet */
+	GHashTable *broken; /* folders of which something was lost: closed to changes until cleared */
 	bool failing;
 
 	atomic_ullong evicted_bytes, dropped;

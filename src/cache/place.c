@@ -71,8 +71,8 @@ static int lock(struct cache *cache, struct error *err)
 		if (errno != EWOULDBLOCK && errno != EINTR)
 			return failed(cache, err);
 		if (clock_ms() >= until_ms)
-			return error_set(err, ERR_STORAGE, "%s: another mailtree is opening it and doesn't end",
-				cache->path);
+			return error_set(
+				err, ERR_STORAGE, "%s: another mailtree is opening it and doesn't end", cache->path);
 		g_usleep(LOCK_POLL_US);
 	}
 	return 0;
@@ -85,8 +85,7 @@ void place_unlock(struct cache *cache)
 	cache->lock_fd = -1;
 }
 
-static int identity_check(
-	struct cache *cache, const char *host, uint16_t port, const char *user, struct error *err)
+static int identity_check(struct cache *cache, const char *host, uint16_t port, const char *user, struct error *err)
 {
 	g_autofree char *safe_host = g_strescape(host, NULL);
 	g_autofree char *safe_user = g_strescape(user, NULL);
@@ -113,8 +112,8 @@ static int identity_check(
 	return 0;
 }
 
-int place_open(struct cache *cache, const char *dir, const char *host, uint16_t port, const char *user,
-	struct error *err)
+int place_open(
+	struct cache *cache, const char *dir, const char *host, uint16_t port, const char *user, struct error *err)
 {
 	g_autofree char *folded = g_ascii_strdown(host, -1);
 	g_autofree char *name = directory_name(folded, port, user);

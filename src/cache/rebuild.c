@@ -65,8 +65,8 @@ int schema_make(struct cache *cache, struct db *db)
 		return SQLITE_IOERR;
 	for (size_t i = 0; i < sizeof(noise); i++)
 		snprintf(cache->identity + 2 * i, 3, "%02x", noise[i]);
-	version = g_strdup_printf("INSERT INTO meta VALUES('%s'); PRAGMA user_version = %d; COMMIT", cache->identity,
-		SCHEMA_VERSION);
+	version = g_strdup_printf(
+		"INSERT INTO meta VALUES('%s'); PRAGMA user_version = %d; COMMIT", cache->identity, SCHEMA_VERSION);
 	rc = sqlite3_exec(db->handle, "PRAGMA journal_mode = WAL; BEGIN IMMEDIATE", NULL, NULL, NULL);
 	if (rc == SQLITE_OK)
 		rc = sqlite3_exec(db->handle, schema, NULL, NULL, NULL);
@@ -160,7 +160,8 @@ static bool name_scan(struct db *db, int fd, uint64_t offset, const struct recor
 	if (length > NAME_BYTES_MAX || !record_digest_matches(fd, offset, record))
 		return false;
 	name = g_malloc0(length + 1);
-	return io_read(fd, name, length, offset + sizeof(*record)) && name_restore(db, GUINT32_FROM_LE(record->folder), name);
+	return io_read(fd, name, length, offset + sizeof(*record)) &&
+	       name_restore(db, GUINT32_FROM_LE(record->folder), name);
 }
 
 static int body_scan(struct db *db, uint32_t segment, uint64_t offset, const struct record *record)
@@ -171,8 +172,7 @@ static int body_scan(struct db *db, uint32_t segment, uint64_t offset, const str
 		.lf = (GUINT16_FROM_LE(record->flags) & RECORD_LF) != 0};
 	bool inserted;
 
-	return index_body_put(
-		db, &key, segment, offset, GUINT64_FROM_LE(record->length), hour_now(), &inserted);
+	return index_body_put(db, &key, segment, offset, GUINT64_FROM_LE(record->length), hour_now(), &inserted);
 }
 
 /* Up to the first header that isn't one. The octets are checked when they are read. */
@@ -365,8 +365,7 @@ static void segment_tidy(struct cache *cache, const char *name, uint32_t id)
 			if (known)
 				row_drop(cache, id);
 			unlinkat(cache->dir_fd, name, 0);
-		} else if (fstat(fd, &st) == 0 && (uint64_t)st.st_size > bytes &&
-			   ftruncate(fd, (off_t)bytes) != 0) {
+		} else if (fstat(fd, &st) == 0 && (uint64_t)st.st_size > bytes && ftruncate(fd, (off_t)bytes) != 0) {
 			cache_warn(cache, "%s: %s", name, g_strerror(errno));
 		}
 	}

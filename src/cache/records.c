@@ -99,8 +99,8 @@ bool record_is(const struct record *record, const struct cache_key *key, uint64_
 	return record_valid(record) && GUINT32_FROM_LE(record->magic) == RECORD_MAGIC &&
 	       GUINT16_FROM_LE(record->flags) == (key->lf ? RECORD_LF : 0) &&
 	       GUINT32_FROM_LE(record->folder) == key->folder &&
-	       GUINT32_FROM_LE(record->uidvalidity) == key->uidvalidity &&
-	       GUINT32_FROM_LE(record->uid) == key->uid && GUINT64_FROM_LE(record->length) == length;
+	       GUINT32_FROM_LE(record->uidvalidity) == key->uidvalidity && GUINT32_FROM_LE(record->uid) == key->uid &&
+	       GUINT64_FROM_LE(record->length) == length;
 }
 
 bool record_digest_matches(int fd, uint64_t offset, const struct record *record)

@@ -183,8 +183,7 @@ void cache_touch(struct cache *cache, const struct cache_key *key, uint32_t hour
 {
 	pthread_mutex_lock(&cache->lock);
 	if (g_hash_table_size(cache->touched) < 2 * TOUCHED_MAX)
-		g_hash_table_replace(
-			cache->touched, g_memdup2(key, sizeof(*key)), GUINT_TO_POINTER(hour));
+		g_hash_table_replace(cache->touched, g_memdup2(key, sizeof(*key)), GUINT_TO_POINTER(hour));
 	if (g_hash_table_size(cache->touched) == TOUCHED_MAX)
 		pthread_cond_signal(&cache->work_cond);
 	pthread_mutex_unlock(&cache->lock);

@@ -308,7 +308,7 @@ ROWS = (
     Row("cold-grep-50", "cold grep -r, RTT 50 ms", bind(cold, "grep", Line(50)), FAST),
     Row("cold-grep-150", "cold grep -r, RTT 150 ms", bind(cold, "grep", Line(150))),
     Row("exchange-50", "cold tar, Exchange-like, RTT 50 ms, without the wait of 5 s", bind(cold_exchange, "tar", 50),
-        Target("≤ 1.5 × bare on 4 connections", {BARE: 1.5}), share=0.2),
+        Target("≤ 1.5 × bare on 4 connections", {BARE: 1.5})),
     Row("warm-grep", "warm grep -r, sizes trusted", bind(warm, "grep", "trust"),
         Target("≤ 1.2 × local", {LOCAL: 1.2})),
     Row("warm-tar", "warm tar, sizes trusted", bind(warm, "tar", "trust")),

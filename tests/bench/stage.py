@@ -58,7 +58,7 @@ class Stage:
         self.runs = self.folder / "runs"
         shutil.rmtree(self.runs, ignore_errors=True)
         self.runs.mkdir()
-        self.binary = pathlib.Path(binary)
+        self.binary = pathlib.Path(binary).resolve()
         self.ca = CertificateAuthority(self.folder / "ca")
         self.certificate = self.ca.issue("imap")
         # Nobody signs in by token here.

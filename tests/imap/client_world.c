@@ -10,6 +10,7 @@
 #include "src/base/banned.h"
 
 struct fake_auth fake_auth;
+const size_t world_chunks[3] = {0, 1, 7};
 
 /* ---- auth, as the client sees it ---- */
 
@@ -316,4 +317,9 @@ void world_until_opened(struct world *w, unsigned connections)
 	for (unsigned i = 0; i < 1000 && w->server.opened < connections; i++)
 		world_run_ms(w, 5);
 	assert_true(w->server.opened >= connections);
+}
+
+void assert_events(const struct ask *ask, const char *events)
+{
+	assert_string_equal(ask->events->str, events);
 }

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <zlib.h>
 
 #include "src/base/banned.h"
 
@@ -19,6 +20,8 @@ struct script_stream {
 	GString *in; /* from the client, not yet a line */
 	char *tags['z' + 1];
 	struct loop_timer *ready, *wait;
+	z_stream deflater, inflater;
+	bool deflated;
 	bool connected, closed, want_write, breathe, ended;
 };
 
@@ -49,16 +52,56 @@ static void wrong(struct script_stream *s, const char *what, const char *wanted,
 	ready_arm(s);
 }
 
+static void send_bytes(struct script_stream *s, const char *bytes, size_t length)
+{
+	char room[4096];
+
+	if (!s->deflated) {
+		g_string_append_len(s->out, bytes, (gssize)length);
+		return;
+	}
+	s->deflater.next_in = (z_const Bytef *)bytes;
+	s->deflater.avail_in = (uInt)length;
+	do {
+		s->deflater.next_out = (Bytef *)room;
+		s->deflater.avail_out = sizeof(room);
+		deflate(&s->deflater, Z_SYNC_FLUSH);
+		g_string_append_len(s->out, room, (gssize)(sizeof(room) - s->deflater.avail_out));
+	} while (!s->deflater.avail_out);
+}
+
+static void take_bytes(struct script_stream *s, const char *bytes, size_t length)
+{
+	char room[4096];
+
+	if (!s->deflated) {
+		g_string_append_len(s->in, bytes, (gssize)length);
+		g_string_append_len(s->server->log, bytes, (gssize)length);
+		return;
+	}
+	s->inflater.next_in = (z_const Bytef *)bytes;
+	s->inflater.avail_in = (uInt)length;
+	do {
+		s->inflater.next_out = (Bytef *)room;
+		s->inflater.avail_out = sizeof(room);
+		inflate(&s->inflater, Z_SYNC_FLUSH);
+		g_string_append_len(s->in, room, (gssize)(sizeof(room) - s->inflater.avail_out));
+	} while (!s->inflater.avail_out);
+}
+
 static void send_text(struct script_stream *s, const char *text)
 {
+	g_autoptr(GString) bytes = g_string_new(NULL);
+
 	for (; *text; text++) {
 		if (text[0] == '$' && g_ascii_islower(text[1])) {
-			g_string_append(s->out, s->tags[(unsigned char)text[1]] ? s->tags[(unsigned char)text[1]] : "?");
+			g_string_append(bytes, s->tags[(unsigned char)text[1]] ? s->tags[(unsigned char)text[1]] : "?");
 			text++;
 		} else {
-			g_string_append_c(s->out, *text);
+			g_string_append_c(bytes, *text);
 		}
 	}
+	send_bytes(s, bytes->str, bytes->len);
 }
 
 static void script_run(struct script_stream *s);
@@ -118,16 +161,19 @@ static void script_run(struct script_stream *s)
 				break;
 		} else if (step[0] == 'S' && step[1] == ':') {
 			send_text(s, strlen(step) > 3 ? step + 3 : "");
-			g_string_append(s->out, "\r\n");
+			send_bytes(s, "\r\n", 2);
 		} else if (step[0] == 'S') {
 			g_autofree char *text = g_strcompress(step + 3);
 
 			send_text(s, text);
 		} else if (step[0] == 'B') {
-			gsize from = s->out->len, count = (gsize)strtoul(step + 2, NULL, 10);
+			g_autofree char *much = g_strnfill((gsize)strtoul(step + 2, NULL, 10), 'x');
 
-			g_string_set_size(s->out, from + count);
-			memset(s->out->str + from, 'x', count);
+			send_bytes(s, much, strlen(much));
+		} else if (step[0] == 'D') {
+			s->deflated = true;
+			deflateInit2(&s->deflater, Z_DEFAULT_COMPRESSION, Z_DEFLATED, -15, 8, Z_DEFAULT_STRATEGY);
+			inflateInit2(&s->inflater, -15);
 		} else if (step[0] == 'W') {
 			s->wait = loop_timer_add(s->loop, strtoul(step + 2, NULL, 10), wait_run, s);
 		} else if (step[0] == 'X') {
@@ -190,8 +236,7 @@ static ssize_t script_write(struct stream *stream, const void *bytes, size_t len
 		return STREAM_AGAIN;
 	if (s->server->chunk)
 		length = MIN(length, MAX(s->server->chunk, 3));
-	g_string_append_len(s->in, bytes, (gssize)length);
-	g_string_append_len(s->server->log, bytes, (gssize)length);
+	take_bytes(s, bytes, length);
 	script_run(s);
 	return (ssize_t)length;
 }
@@ -215,6 +260,10 @@ static void script_free(struct stream *stream)
 	for (size_t i = 0; i < G_N_ELEMENTS(s->tags); i++)
 		g_free(s->tags[i]);
 	g_strfreev(s->steps);
+	if (s->deflated) {
+		deflateEnd(&s->deflater);
+		inflateEnd(&s->inflater);
+	}
 	g_string_free(s->in, TRUE);
 	g_string_free(s->out, TRUE);
 	g_free(s);

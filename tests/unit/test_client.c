@@ -12,33 +12,6 @@
 
 #include "src/base/banned.h"
 
-#define GREET "S: * OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN AUTH=XOAUTH2 AUTH=OAUTHBEARER] hello\n"
-#define XOAUTH2_LINE                                                                                                   \
-	"dXNlcj1vbGVuYUBjb250b3NvLmV4YW1wbGUBYXV0aD1CZWFyZXIgRXdUb2tlbi5vZi10aGUuYXBwAQE="
-#define FIRST "C: n NAMESPACE\nS: * NAMESPACE ((\"\" \"/\")) NIL NIL\nS: $n OK done\n"
-#define SIGN_IN                                                                                                        \
-	GREET "C: l AUTHENTICATE XOAUTH2 " XOAUTH2_LINE "\nS: $l OK [CAPABILITY IMAP4rev1 NAMESPACE UIDPLUS] in\n" FIRST
-#define EXAMINE(name, validity)                                                                                        \
-	"C: e EXAMINE " name "\nS: * FLAGS (\\Seen)\nS: * 3 EXISTS\nS: * 0 RECENT\nS: * OK [UIDVALIDITY " validity      \
-	"] v\nS: * OK [UIDNEXT 10] n\nS: $e OK [READ-ONLY] done\n"
-#define INBOX EXAMINE("\"INBOX\"", "7")
-#define FETCH_TEXT(n) "UID FETCH " n " (UID BODY.PEEK[])"
-#define ASKED(tag, n) "C: " tag " UID FETCH " n " (UID BODY.PEEK[])\n"
-#define BODY(n) "S: * 1 FETCH (UID " n " BODY[] {5}\nS-hello\nS:  FLAGS (\\Seen))\n"
-#define BODY_EVENTS(n) "body 5;end 5;fetch " n
-
-/* Each test runs with the server's bytes all at once, byte by byte, and in pieces of seven. */
-static const size_t chunks[] = {0, 1, 7};
-
-#define FOR_EACH_CUT(w)                                                                                                \
-	for (size_t cut_ = 0; cut_ < G_N_ELEMENTS(chunks); cut_++)                                                     \
-		for (bool once_ = (world_init(&(w), chunks[cut_]), true); once_; once_ = (world_fini(&(w)), false))
-
-static void assert_events(const struct ask *ask, const char *events)
-{
-	assert_string_equal(ask->events->str, events);
-}
-
 static uint32_t capabilities(struct world *w)
 {
 	struct imap_client_state state;
@@ -77,7 +50,6 @@ static void test_xoauth2(void **unused)
 static void test_mechanisms(void **unused)
 {
 #define REST "S: $l OK in\n" FIRST "C: c CAPABILITY\nS: * CAPABILITY IMAP4rev1 NAMESPACE\nS: $c OK\n" NOOP
-#define NOOP "C: o NOOP\nS: $o OK\n"
 	static const struct {
 		enum auth_kind kind;
 		enum imap_sasl sasl;

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A mail_source whose server is data: folders and messages that a test changes as it likes, and troubles that it
+ * orders. Jobs are served on the loop, never from within the call that brought them.
+ *
+ * What the server holds is changed between fake_lock() and fake_unlock(); the functions here do so themselves.
+ */
+#pragma once
+
+#include "src/base/loop.h"
+#include "src/mail/mail.h"
+#include "src/mail/source.h"
+
+#include <glib.h>
+#include <pthread.h>
+
+enum fake_trouble {
+	FAKE_FINE,
+	FAKE_REFUSED,  /* a command that asks for it is answered NO; what stands before it is delivered */
+	FAKE_OMITTED,  /* OK without a word of it */
+	FAKE_NO_BYTES, /* the server has it, and gives no octets */
+	FAKE_UID_LAST, /* its UID is told behind its octets */
+	FAKE_CUT,      /* the connection ends at `cut_at`; the next one brings it again, or `other` instead */
+};
+
+struct fake_message {
+	uint32_t uid, flags;
+	int64_t date;
+	uint64_t told_bytes; /* RFC822.SIZE */
+	GBytes *bytes, *other;
+	enum fake_trouble trouble;
+	size_t cut_at;
+};
+
+struct fake_folder {
+	char *name;
+	uint32_t attributes;
+	struct source_state state;
+	GArray *messages; /* struct fake_message, by uid */
+	bool hidden;      /* LIST doesn't show it */
+};
+
+struct fake_source {
+	struct mail_source source; /* first */
+	struct loop *loop;
+	pthread_mutex_t lock;
+	GPtrArray *folders;
+	int list_code, sync_code, fetch_code; /* what each fails with; 0 = it doesn't */
+	bool one_session;                     /* a second LIST comes in the session of the first */
+	bool list_again_shows;                /* what is hidden is shown to the second session */
+	bool holds;                           /* fetches wait for fake_release() */
+	size_t piece_bytes;                   /* octets come so many at a time; 0 = all at once */
+	unsigned sessions, lists, syncs, fetches, bulk_fetches;
+	GArray *asked;  /* uint32_t: every UID that was asked for, in order */
+	GQueue waiting; /* struct serving * */
+};
+
+struct fake_source *fake_new(struct loop *loop);
+void fake_lock(struct fake_source *fake);
+void fake_unlock(struct fake_source *fake);
+/* With the lock held, or before the model knows it. */
+struct fake_folder *fake_folder_add(struct fake_source *fake, const char *name, uint32_t uidvalidity);
+struct fake_message *fake_add(struct fake_folder *folder, uint32_t uid, const char *bytes, size_t length);
+/* A text of this length that is this UID's own. */
+struct fake_message *fake_add_text(struct fake_folder *folder, uint32_t uid, size_t length);
+struct fake_message *fake_find(struct fake_folder *folder, uint32_t uid);
+void fake_remove(struct fake_folder *folder, uint32_t uid);
+void fake_clear(struct fake_folder *folder);
+/* How often a body was asked for. */
+unsigned fake_asked(struct fake_source *fake, uint32_t uid);
+/* Serves what waits, and from now on at once. */
+void fake_release(struct fake_source *fake);
+/* A message that was cut waits here until then. */
+bool fake_is_cut(struct fake_source *fake);
