@@ -69,6 +69,7 @@ void job_again(struct job *job)
 	g_queue_unlink(queue, &job->link);
 	g_queue_push_head_link(queue, &job->link);
 	job->sent = job->examined = job->pipelined = false;
+	job->submitted_ms = client_now(job->client); /* the silence so far was about another connection */
 	client_kick(job->client);
 	if (sent && request->ops->restart)
 		request->ops->restart(request->ctx);

@@ -473,10 +473,11 @@ void member_end(struct member *member, enum member_blame blame, const struct err
 		job_move(head, &client->limbo);
 	while (member->flight.tail) {
 		job = member->flight.tail->data;
-		if (job->request)
-			job_again(job);
+		/* not to blame, but nobody waits for a silent server time and again */
+		if (job->request && blame == BLAME_FAIL && job->sent && ++job->tries >= CLIENT_TRIES)
+			job_end(job, err->code, err);
 		else
-			job_end(job, 0, NULL);
+			job_again(job);
 	}
 	if (head && g_queue_find(&client->limbo, head))
 		blamed(head, blame, err);

@@ -74,7 +74,8 @@ static void certificate_error(struct curl_stream *c)
 	long verify = 0;
 
 	curl_easy_getinfo(c->easy, CURLINFO_SSL_VERIFYRESULT, &verify);
-	if (verify != X509_V_OK) {
+	/* libcurl says UNSPECIFIED until the chain is verified and the name compared */
+	if (verify != X509_V_OK && verify != X509_V_ERR_UNSPECIFIED) {
 		error_set(&c->err, ERR_UNREACHABLE, "%s:%u: its certificate isn't trusted: %s", c->host, c->port,
 			X509_verify_cert_error_string(verify));
 		if (verify == X509_V_ERR_CERT_HAS_EXPIRED || verify == X509_V_ERR_CERT_NOT_YET_VALID)
@@ -248,9 +249,14 @@ static CURLcode on_tls_context(CURL *easy, void *context, void *data)
 	struct curl_stream *c = data;
 	SSL_CTX *tls = context;
 
-	/* two reads a record, of header and body, would double the system calls of a bulk fetch */
-	SSL_CTX_set_read_ahead(tls, 1);
-	SSL_CTX_set_default_read_buffer_len(tls, TLS_READ_AHEAD_BYTES);
+	/*
+	 * Two reads a record, of header and body, would double the system calls of a bulk fetch. Not with
+	 * STARTTLS: there libcurl waits on the socket for what OpenSSL has read ahead.
+	 */
+	if (c->tls == STREAM_TLS_IMPLICIT) {
+		SSL_CTX_set_read_ahead(tls, 1);
+		SSL_CTX_set_default_read_buffer_len(tls, TLS_READ_AHEAD_BYTES);
+	}
 	if (c->ca_file && !X509_STORE_load_file(SSL_CTX_get_cert_store(tls), c->ca_file)) {
 		c->ca_file_unreadable = true;
 		return CURLE_SSL_CACERT_BADFILE;

@@ -21,6 +21,7 @@ static const struct command *const commands[] = {
 	&command_cat,
 	&command_status,
 	&command_token,
+	&command_warm,
 	&command_cache,
 };
 

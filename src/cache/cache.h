@@ -31,7 +31,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define CACHE_SEGMENT_BYTES (64u << 20)	  /* a segment is closed at this size */
+#define CACHE_SEGMENT_BYTES (64u << 20)   /* a segment is closed at this size */
 #define CACHE_OWN_FILE_BYTES (16u << 20)  /* a body from here on gets a segment of its own */
 #define CACHE_QUEUE_BYTES_MAX (32u << 20) /* bodies waiting in memory for the writer; more block cache_body_put */
 
@@ -40,12 +40,13 @@ struct cache;
 /* Folder 0 doesn't exist. `id` is the cache's own. */
 struct cache_folder {
 	uint32_t id;
-	char *name;	      /* server's raw name */
+	char *name;           /* server's raw name */
 	uint32_t uidvalidity; /* 0 = never examined */
 	uint32_t uidnext;
 	uint32_t messages; /* as of checked_at */
 	uint64_t highestmodseq;
 	int64_t checked_at;  /* seconds since 1970 of the last complete sync; 0 = listing not complete: don't use it */
+	int64_t mtime;       /* the mail module's */
 	uint32_t attributes; /* the mail module's */
 	uint32_t number;     /* 31-bit directory number of inodes */
 	uint32_t message_number; /* 31-bit number of its messages' inodes for this UIDVALIDITY; 0 = none yet */

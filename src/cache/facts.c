@@ -71,6 +71,7 @@ static void folder_read(sqlite3_stmt *row, struct cache_folder *folder_out)
 		.message_number = (uint32_t)sqlite3_column_int64(row, 9),
 		.delimiter = delimiter ? delimiter[0] : '\0',
 		.missing = sqlite3_column_int(row, 11) != 0,
+		.mtime = sqlite3_column_int64(row, 12),
 	};
 }
 

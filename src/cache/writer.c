@@ -331,6 +331,8 @@ static void finish(struct cache *cache, struct op *ops)
 			if (!op->stored)
 				memory_put(cache, &op->key, op->body);
 		}
+		if (op->kind == OP_STREAMED && !op->stored)
+			unlinkat(cache->dir_fd, op->file_name, 0);
 		/* the drop of what couldn't be dropped stays in force for this process */
 		if (op->stored)
 			for_each_drop(cache, op, gone_done);

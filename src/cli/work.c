@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "src/cli/work.h"
 #include "fs/names.h"
+#include "src/cli/work_inside.h"
 
 #include <cjson/cJSON.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -13,7 +14,7 @@
 #define PIECE_BYTES (256u * 1024u) /* of a message, in one record */
 #define MESSAGES_AT_ONCE 64u
 
-static const char *const command_names[WORK_COMMANDS] = {"mountpoint", "status", "ls", "cat"};
+static const char *const command_names[WORK_COMMANDS] = {"mountpoint", "status", "ls", "cat", "warm"};
 
 const char *work_command_name(enum work_command command)
 {
@@ -22,8 +23,7 @@ const char *work_command_name(enum work_command command)
 
 /* ---- records ---- */
 
-/* Takes over `object`. */
-static int record_put(const struct sink *sink, cJSON *object, struct error *err)
+int work_record_put(const struct sink *sink, cJSON *object, struct error *err)
 {
 	char *text = cJSON_PrintUnformatted(object);
 	int code = text ? sink->record(sink->ctx, text, strlen(text), err)
@@ -64,42 +64,35 @@ static void add_date(cJSON *object, const char *key, int64_t date)
 
 /* ---- folders ---- */
 
-struct
-try {
-	const struct work *work;
-	struct mail_folder *folder;
-	bool force;
-};
-
-static int try_tree_fresh(void *ctx, struct mail_waiter *waiter, struct error *err)
+int work_try_tree_fresh(void *ctx, struct mail_waiter *waiter, struct error *err)
 {
-	const struct try *try = ctx;
+	const struct work_try *try = ctx;
 
 	return mail_tree_fresh(try->work->mail, try->force, waiter, err);
 }
 
 static int try_tree_ready(void *ctx, struct mail_waiter *waiter, struct error *err)
 {
-	return mail_tree_ready(((const struct try *)ctx)->work->mail, waiter, err);
+	return mail_tree_ready(((const struct work_try *)ctx)->work->mail, waiter, err);
 }
 
 static int try_folder_ready(void *ctx, struct mail_waiter *waiter, struct error *err)
 {
-	const struct try *try = ctx;
+	const struct work_try *try = ctx;
 
 	return mail_folder_ready(try->work->mail, try->folder, waiter, err);
 }
 
-static int try_folder_fresh(void *ctx, struct mail_waiter *waiter, struct error *err)
+int work_try_folder_fresh(void *ctx, struct mail_waiter *waiter, struct error *err)
 {
-	const struct try *try = ctx;
+	const struct work_try *try = ctx;
 
 	return mail_folder_fresh(try->work->mail, try->folder, try->force, waiter, err);
 }
 
 static int try_flags_fresh(void *ctx, struct mail_waiter *waiter, struct error *err)
 {
-	const struct try *try = ctx;
+	const struct work_try *try = ctx;
 
 	return mail_folder_flags_fresh(try->work->mail, try->folder, waiter, err);
 }
@@ -123,9 +116,9 @@ static struct mail_folder *folder_at(struct mail *mail, const char *path)
 }
 
 /* As the tree is known, and if it isn't there, as the server has it now. */
-static int folder_find(const struct work *work, const char *path, struct mail_folder **folder_out, struct error *err)
+int work_folder_find(const struct work *work, const char *path, struct mail_folder **folder_out, struct error *err)
 {
-	struct try try = {.work = work, .force = true};
+	struct work_try try = {.work = work, .force = true};
 	int code = wait_for(work->wait, try_tree_ready, &try, err);
 
 	*folder_out = NULL;
@@ -133,7 +126,7 @@ static int folder_find(const struct work *work, const char *path, struct mail_fo
 		*folder_out = folder_at(work->mail, path);
 	if (code != 0 || *folder_out)
 		return code;
-	code = wait_for(work->wait, try_tree_fresh, &try, err);
+	code = wait_for(work->wait, work_try_tree_fresh, &try, err);
 	if (code == 0)
 		*folder_out = folder_at(work->mail, path);
 	if (code != 0 || *folder_out)
@@ -178,14 +171,9 @@ static uint32_t count_unseen(struct mail *mail, struct mail_folder *folder)
 	return unseen;
 }
 
-struct entry {
-	char *path;
-	struct mail_folder *folder; /* a reference */
-};
-
 static void entry_clear(void *data)
 {
-	struct entry *entry = data;
+	struct work_folder *entry = data;
 
 	g_free(entry->path);
 	mail_folder_unref(entry->folder);
@@ -193,7 +181,7 @@ static void entry_clear(void *data)
 
 static int entry_compare(const void *a, const void *b)
 {
-	return strcmp(((const struct entry *)a)->path, ((const struct entry *)b)->path);
+	return strcmp(((const struct work_folder *)a)->path, ((const struct work_folder *)b)->path);
 }
 
 static void entries_collect(struct mail *mail, struct mail_folder *parent, const char *parent_path, GArray *entries)
@@ -204,7 +192,8 @@ static void entries_collect(struct mail *mail, struct mail_folder *parent, const
 	uint32_t after = 0;
 
 	while ((child = mail_folder_next_child(mail, parent, after, &name))) {
-		struct entry entry = {*parent_path ? g_strconcat(parent_path, "/", name, NULL) : g_strdup(name), child};
+		struct work_folder entry = {
+			*parent_path ? g_strconcat(parent_path, "/", name, NULL) : g_strdup(name), child};
 
 		mail_folder_info(mail, child, &info);
 		after = info.number;
@@ -213,7 +202,16 @@ static void entries_collect(struct mail *mail, struct mail_folder *parent, const
 	}
 }
 
-static cJSON *folder_object(struct mail *mail, const struct entry *entry)
+GArray *work_folders(struct mail *mail, struct mail_folder *parent, const char *parent_path)
+{
+	GArray *entries = g_array_new(FALSE, FALSE, sizeof(struct work_folder));
+
+	g_array_set_clear_func(entries, entry_clear);
+	entries_collect(mail, parent, parent_path, entries);
+	return entries;
+}
+
+static cJSON *folder_object(struct mail *mail, const struct work_folder *entry)
 {
 	struct mail_folder_info info;
 	cJSON *object = cJSON_CreateObject();
@@ -236,21 +234,20 @@ static cJSON *folder_object(struct mail *mail, const struct entry *entry)
 
 static int list_folders(const struct work *work, const struct sink *sink, struct error *err)
 {
-	struct try try = {.work = work};
+	struct work_try try = {.work = work};
 	g_autoptr(GArray) entries = NULL;
 	struct mail_folder *root;
-	int code = wait_for(work->wait, try_tree_fresh, &try, err);
+	int code = wait_for(work->wait, work_try_tree_fresh, &try, err);
 
 	if (code != 0)
 		return code;
-	entries = g_array_new(FALSE, FALSE, sizeof(struct entry));
-	g_array_set_clear_func(entries, entry_clear);
 	root = mail_root(work->mail);
-	entries_collect(work->mail, root, "", entries);
+	entries = work_folders(work->mail, root, "");
 	mail_folder_unref(root);
 	g_array_sort(entries, entry_compare);
 	for (guint i = 0; i < entries->len && code == 0; i++)
-		code = record_put(sink, folder_object(work->mail, &g_array_index(entries, struct entry, i)), err);
+		code = work_record_put(
+			sink, folder_object(work->mail, &g_array_index(entries, struct work_folder, i)), err);
 	return code;
 }
 
@@ -306,27 +303,38 @@ static cJSON *message_object(const struct work *work, const char *folder_path, u
 	return object;
 }
 
+static int uid_compare(const void *a, const void *b)
+{
+	uint32_t left = *(const uint32_t *)a, right = *(const uint32_t *)b;
+
+	return left < right ? -1 : left > right;
+}
+
 static int list_folder(const struct work *work, struct mail_folder *folder, const struct sink *sink, struct error *err)
 {
-	struct try try = {.work = work, .folder = folder};
+	struct work_try try = {.work = work, .folder = folder};
 	struct mail_folder_info info;
 	struct mail_message messages[MESSAGES_AT_ONCE];
 	uint32_t after = 0;
 	size_t count;
 	int code = wait_for(work->wait, try_flags_fresh, &try, err);
 	g_autofree char *path = mail_folder_path(work->mail, folder);
+	g_autoptr(GArray) cached = NULL;
 
 	if (code != 0)
 		return code;
+	cached = mail_messages_cached(work->mail, folder);
 	mail_folder_info(work->mail, folder, &info);
 	while ((count = mail_messages_next(work->mail, folder, after, messages, MESSAGES_AT_ONCE)) > 0) {
 		for (size_t i = 0; i < count && code == 0; i++) {
 			struct mail_details details = {0};
 
+			messages[i].cached = cached->len && bsearch(&messages[i].uid, cached->data, cached->len,
+								    sizeof(uint32_t), uid_compare);
 			/* the message may have gone since: what is known without the index is shown all the same */
 			code = mail_message_details(work->mail, folder, messages[i].uid, &details, err);
 			if (code == 0 || code == ERR_GONE)
-				code = record_put(sink,
+				code = work_record_put(sink,
 					message_object(work, path, info.uidvalidity, &messages[i], &details), err);
 			mail_details_fini(&details);
 		}
@@ -344,7 +352,7 @@ static int list(const struct work *work, const char *path, const struct sink *si
 
 	if (!path || !*path)
 		return list_folders(work, sink, err);
-	code = folder_find(work, path, &folder, err);
+	code = work_folder_find(work, path, &folder, err);
 	if (code == 0)
 		code = list_folder(work, folder, sink, err);
 	mail_folder_unref(folder);
@@ -357,13 +365,13 @@ static int list(const struct work *work, const char *path, const struct sink *si
 static int message_check(
 	const struct work *work, struct mail_folder *folder, uint32_t uid, const char *path, struct error *err)
 {
-	struct try try = {.work = work, .folder = folder, .force = true};
+	struct work_try try = {.work = work, .folder = folder, .force = true};
 	struct mail_message message;
 	int code = wait_for(work->wait, try_folder_ready, &try, err);
 
 	if (code != 0 || mail_message_find(work->mail, folder, uid, &message))
 		return code;
-	code = wait_for(work->wait, try_folder_fresh, &try, err);
+	code = wait_for(work->wait, work_try_folder_fresh, &try, err);
 	if (code != 0 || mail_message_find(work->mail, folder, uid, &message))
 		return code;
 	error_set(err, ERR_GONE, "%s: no message has UID %u", path, uid);
@@ -428,7 +436,7 @@ static int cat(const struct work *work, const struct work_request *request, cons
 {
 	struct piece piece = {.work = work, .uid = request->uid};
 	const char *path = request->folder ? request->folder : "";
-	int code = folder_find(work, path, &piece.folder, err);
+	int code = work_folder_find(work, path, &piece.folder, err);
 
 	if (code == 0)
 		code = message_check(work, piece.folder, request->uid, path, err);
@@ -445,7 +453,7 @@ static int mountpoint_put(const struct work *work, const struct sink *sink, stru
 	cJSON *object = cJSON_CreateObject();
 
 	add_text(object, "mountpoint", work->mountpoint);
-	return record_put(sink, object, err);
+	return work_record_put(sink, object, err);
 }
 
 static int status_put(const struct work *work, const struct sink *sink, struct error *err)
@@ -466,6 +474,8 @@ int work_run(const struct work *work, const struct work_request *request, const 
 		return list(work, request->folder, sink, err);
 	case WORK_CAT:
 		return cat(work, request, sink, err);
+	case WORK_WARM:
+		return work_warm(work, request->folder, sink, err);
 	case WORK_COMMANDS:
 		break;
 	}

@@ -359,6 +359,22 @@ bool body_is_cached(struct mail *mail, struct mail_folder *folder, uint32_t uid)
 	return true;
 }
 
+GArray *mail_messages_cached(struct mail *mail, struct mail_folder *folder)
+{
+	GArray *uids = g_array_new(FALSE, FALSE, sizeof(uint32_t));
+	struct cache_key key;
+	struct error err;
+
+	pthread_rwlock_rdlock(&mail->lock);
+	key = body_key(mail, folder, 0);
+	pthread_rwlock_unlock(&mail->lock);
+	if (key.uidvalidity && cache_body_uids(mail->cache, key.folder, key.uidvalidity, key.lf, uids, &err) != 0) {
+		log_warning("cache: %s", err.text);
+		g_array_set_size(uids, 0);
+	}
+	return uids;
+}
+
 static int not_here(struct mail *mail, const struct look *look, struct error *err)
 {
 	if (look->gone)

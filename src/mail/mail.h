@@ -144,7 +144,7 @@ struct mail_message {
 	uint32_t flags;
 	uint64_t size_bytes; /* of what reading gives, when exact; else the server's word, never 0 */
 	bool size_exact;
-	bool cached;
+	bool cached;  /* mail_messages_cached() tells: not set by the model */
 	int64_t date;             /* INTERNALDATE, seconds since 1970 */
 	char stem[MAIL_STEM_MAX]; /* FROM_SUBJECT */
 };
@@ -163,6 +163,8 @@ int mail_folder_flags_fresh(
  */
 size_t mail_messages_next(struct mail *mail, struct mail_folder *folder, uint32_t after_uid,
 	struct mail_message *messages_out, size_t count);
+/* UIDs (uint32_t) of the folder whose bodies are cached, sorted; g_array_unref it. */
+GArray *mail_messages_cached(struct mail *mail, struct mail_folder *folder);
 bool mail_message_find(struct mail *mail, struct mail_folder *folder, uint32_t uid, struct mail_message *message_out);
 
 struct mail_details {                                      /* owned; mail_details_fini */

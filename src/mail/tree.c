@@ -106,6 +106,7 @@ void tree_folder_row(const struct mail_folder *folder, struct cache_folder *row_
 		.messages = folder->state.messages,
 		.highestmodseq = folder->state.highestmodseq,
 		.checked_at = folder->checked_at,
+		.mtime = folder->mtime,
 		.attributes = folder->attributes,
 		.number = folder->number,
 		.message_number = folder->message_number,
@@ -264,6 +265,7 @@ static void load_folder(void *ctx, const struct cache_folder *row)
 	folder->attributes = row->attributes;
 	folder->state = (struct source_state){row->uidvalidity, row->uidnext, row->messages, row->highestmodseq};
 	folder->checked_at = row->checked_at;
+	folder->mtime = row->mtime;
 	folder->message_number = row->message_number;
 	folder->missing = row->missing;
 }

@@ -16,11 +16,15 @@ from witness import tool
 PLAIN_ENV = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C.UTF-8"}
 
 
+# Some mail is from the future.
+UNPACK = ("tar", "--warning=no-timestamp")
+
+
 def copy_tar(root, scratch):
     archive, top = scratch / "all.tar", scratch / "tar"
     top.mkdir()
     tool("tar", "-C", root, "-cf", archive, ".")
-    tool("tar", "-C", top, "-xf", archive)
+    tool(*UNPACK, "-C", top, "-xf", archive)
     archive.unlink()
     return top
 
@@ -30,7 +34,7 @@ def copy_tar_pipe(root, scratch):
     top = scratch / "tar-pipe"
     top.mkdir()
     with subprocess.Popen(["tar", "-C", root, "-cf", "-", "."], stdout=subprocess.PIPE) as packing:
-        tool("tar", "-C", top, "-xf", "-", stdin=packing.stdout)
+        tool(*UNPACK, "-C", top, "-xf", "-", stdin=packing.stdout)
     assert packing.returncode == 0
     return top
 
@@ -80,7 +84,8 @@ class Restic:
         self._run("init")
 
     def backup(self, root):
-        lines = self._run("backup", "--json", "--host", "lab", root).splitlines()
+        # From within: else it also stores, and compares, the directories above.
+        lines = self._run("backup", "--json", "--host", "lab", ".", cwd=root).splitlines()
         summary = json.loads(lines[-1])
         assert summary["message_type"] == "summary"
         return {name: summary[name] for name in ("files_new", "files_changed", "dirs_new", "dirs_changed") if summary[name]}
@@ -88,13 +93,13 @@ class Restic:
     def check(self):
         self._run("check", "--read-data")
 
-    def restore(self, root):
+    def restore(self):
         top = self._scratch / "restic-restored"
         self._run("restore", "latest", "--target", top)
-        return pathlib.Path(f"{top}{root}")
+        return top
 
-    def _run(self, *arguments):
-        return tool("restic", *arguments, env=self._env)
+    def _run(self, *arguments, **options):
+        return tool("restic", *arguments, env=self._env, **options)
 
 
 class Borg:
@@ -109,14 +114,18 @@ class Borg:
     def backup(self, root):
         """{path below root: status}: A added, M modified, C changed while it was read, E error."""
         self._archives += 1
-        lines = self._run("create", "--list", "--filter=AMCE", f"{self._repository}::{self._archives}", ".", cwd=root)
-        return {line[2:]: line[0] for line in lines.decode(errors="surrogateescape").splitlines()}
+        root = pathlib.Path(root)
+        # Not "." from within: borg would make that read-only before it has extracted what is below.
+        lines = self._run("create", "--list", "--filter=AMCE", f"{self._repository}::{self._archives}", root.name,
+                          cwd=root.parent)
+        self._name = root.name
+        return {line[2:].partition("/")[2]: line[0] for line in lines.decode(errors="surrogateescape").splitlines()}
 
     def restore(self):
         top = self._scratch / "borg-restored"
         top.mkdir()
         self._run("extract", f"{self._repository}::{self._archives}", cwd=top)
-        return top
+        return top / self._name
 
     def _run(self, *arguments, **options):
         # borg lists on standard error.

@@ -3,6 +3,7 @@
 
 import concurrent.futures
 import errno
+import itertools
 import json
 import os
 import pathlib
@@ -24,6 +25,7 @@ from witness import assert_same, mount_path, paths, read, read_or_errno, read_tr
 
 SEMANTICS = pathlib.Path(__file__).resolve().parents[2] / "docs" / "semantics.md"
 DATE = 1_700_000_000
+DELIVERIES = itertools.count(1)
 
 
 def class_name(heading):
@@ -47,6 +49,11 @@ def mail(uid, text="text", size=0):
 
 def mails(count, text="text", size=0):
     return {uid: mail(uid, text, size) for uid in range(1, count + 1)}
+
+
+def deliver(place, user, content):
+    inbox = place.dovecot.maildir(user).path("INBOX") / maildir.DIRNAME
+    maildir.Folder.add_new(inbox, content, DATE, next(DELIVERIES))
 
 
 def bodies(messages):
@@ -113,8 +120,7 @@ class TestReadingChangesNothing:
         user = fresh_user()
         store = place.dovecot.maildir(user)
         truth = mailboxes.fill(store, 150)
-        inbox = store.path("INBOX") / maildir.DIRNAME
-        Maildir.add_new(inbox, mail(1).content, DATE, 1)
+        deliver(place, user, mail(1).content)
         folders = [name for name, messages in truth.items() if messages]
         client = place.imap(user)
         before = {name: place.flags(client, name) for name in folders}
@@ -987,7 +993,7 @@ class TestControlFiles:
         user, expected = filled(5)
         mounted = mount(user)
         assert sorted(uids(mounted / "INBOX")) == sorted(expected)
-        Maildir.add_new(place.dovecot.maildir(user).path("INBOX") / maildir.DIRNAME, mail(6).content, DATE, 6)
+        deliver(place, user, mail(6).content)
         assert failure(os.stat, mounted / "INBOX" / "6.eml") == "ENOENT"
         line = mounted.refresh()
         assert line.endswith("\n") and line.count("\n") == 1
@@ -1005,7 +1011,7 @@ class TestControlFiles:
         user, expected = filled(3)
         mounted = mount(user, poll=0)
         assert len(uids(mounted / "INBOX")) == 3
-        Maildir.add_new(place.dovecot.maildir(user).path("INBOX") / maildir.DIRNAME, mail(4).content, DATE, 4)
+        deliver(place, user, mail(4).content)
         assert len(uids(mounted / "INBOX")) == 4
 
     def test_refresh_without_a_server_fails(self, mount, proxy, filled):

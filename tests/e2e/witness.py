@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a mount, or a copy of one, should hold, and the comparison: by folder and UID, never by a message's text.
 
-    expected = served(client, folders)             # {path in the mount: {uid: bytes}}, as imaplib fetches it
+    expected = served(client, folders)             # a Tree {path in the mount: {uid: bytes}}, as imaplib fetches it
     assert_same(expected, read_tree(mount))        # every message of every folder, and nothing else
     tool("tar", "-C", mount, "-cf", archive, ".")  # runs a program that must end with 0 and complain of nothing
 """
@@ -21,13 +21,20 @@ DIFFERENCES_SHOWN = 10
 TOOL_TIMEOUT_S = 100
 
 
+class Tree(dict):
+    """{folder: {uid: bytes}} that a failed test doesn't print: it may be somebody's mail."""
+
+    def __repr__(self):
+        return f"<{count(self)} messages in {len(self)} folders>"
+
+
 def mount_path(folder, delimiter="/"):
     """Where a folder lies in the mount."""
     return "/".join(ESCAPED.sub(lambda match: f"%{ord(match[0]):02X}", part) for part in folder.split(delimiter))
 
 
 def served(client, folders):
-    return {mount_path(folder): Place.fetch_all(client, folder) for folder in folders}
+    return Tree((mount_path(folder), Place.fetch_all(client, folder)) for folder in folders)
 
 
 def paths(root):
@@ -66,11 +73,12 @@ def read_tree(root, read_one=read, readers=1):
     with concurrent.futures.ThreadPoolExecutor(readers) as pool:
         reading = {folder: {uid: pool.submit(read_one, path) for uid, path in messages.items()}
                    for folder, messages in found.items()}
-        return {folder: {uid: job.result() for uid, job in messages.items()} for folder, messages in reading.items()}
+        return Tree((folder, {uid: job.result() for uid, job in messages.items()}) for folder, messages in reading.items())
 
 
 def assert_same(expected, found, what="the mount"):
-    """Says which messages differ, and by how much: not what is in them."""
+    """Says which messages differ, and by how much: not what is in them. Folders without messages don't count."""
+    __tracebackhide__ = True
     wrong = []
     for folder in sorted(expected.keys() | found.keys()):
         theirs, ours = expected.get(folder, {}), found.get(folder, {})
@@ -87,8 +95,8 @@ def _describe(content):
 
 
 def digests(expected):
-    return {folder: {uid: hashlib.sha256(content).hexdigest() for uid, content in messages.items()}
-            for folder, messages in expected.items()}
+    return Tree((folder, {uid: hashlib.sha256(content).hexdigest() for uid, content in messages.items()})
+                for folder, messages in expected.items())
 
 
 def count(expected):

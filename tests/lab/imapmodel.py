@@ -72,9 +72,9 @@ class Model:
                 mutf7.encode(name).encode(), content)
 
     def by_raw_name(self, raw):
-        if raw.upper() == b"INBOX":
-            raw = b"INBOX"
-        return next((folder for folder in self.folders.values() if folder.raw == raw), None)
+        def key(name):
+            return re.sub(rb"^INBOX(?=$|/)", b"INBOX", name, flags=re.IGNORECASE)
+        return next((folder for folder in self.folders.values() if key(folder.raw) == key(raw)), None)
 
 
 def as_message(uid, message):
@@ -105,7 +105,7 @@ def body_item(name, content):
     text = content
     if section[1].startswith(b"HEADER.FIELDS"):
         wanted = section[1].partition(b"(")[2].rstrip(b")").split()
-        fields = re.findall(rb"[^\r\n:]+:[^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*", head + b"\r\n")
+        fields = re.findall(rb"^[^\r\n:]+:[^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*", head + b"\r\n", re.MULTILINE)
         text = b"".join(field for field in fields if field.split(b":")[0].strip().upper() in wanted) + b"\r\n"
     elif section[1] == b"HEADER":
         text = head + separator

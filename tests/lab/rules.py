@@ -153,27 +153,21 @@ class RefuseBodies(Rule):
         self.answers = dict(answers)
         self._delivers_rest = delivers_rest
 
-    def command(self, session, command):
-        if command.wants_bodies():
-            session.state[self].pop("failure", None)
-        return super().command(session, command)
-
     def drop(self, session, text):
-        state = session.state[self]
-        if not MESSAGE.match(text) or not _oldest_wants_bodies(session):
+        # By the command that asked for it: a server may answer several at a time.
+        uid = uid_of(text) if MESSAGE.match(text) else None
+        command = _asking_for(session, uid) if uid else None
+        if command is None:
             return False
-        uid = uid_of(text)
+        failures = session.state[self]
         if uid in self.answers:
-            state["failure"] = self.answers[uid]
+            failures.setdefault(command.tag, self.answers[uid])
             return True
-        return "failure" in state and not self._delivers_rest
+        return command.tag in failures and not self._delivers_rest
 
     def tagged(self, session, command, line):
-        if command.wants_bodies():
-            failure = session.state[self].pop("failure", None)
-            if failure is not None:
-                return command.tag + b" " + failure + b"\r\n"
-        return line
+        failure = session.state[self].pop(command.tag, None)
+        return line if failure is None else command.tag + b" " + failure + b"\r\n"
 
 
 class OmitBodies(Rule):
@@ -370,3 +364,14 @@ def _oldest_wants_bodies(session):
         if command.name in ("FETCH", "UID FETCH"):
             return command.wants_bodies()
     return False
+
+
+def _asking_for(session, uid):
+    """The oldest command in flight that asks for the body of this UID, or None."""
+    for command in session.in_flight.values():
+        if command.name == "UID FETCH" and command.wants_bodies():
+            for part in command.arguments.split(None, 1)[0].split(b","):
+                first, _, last = part.partition(b":")
+                if int(first) <= uid <= int(last or first):
+                    return command
+    return None

@@ -21,13 +21,20 @@
 #include "src/base/banned.h"
 
 #define MESSAGES 200u
-/* What must not hang is given up after this long. */
+/* What must not hang is given up after this long: the server is killed, and with it what waits for it fails. */
 #define PATIENCE_S 20u
 
 struct mount {
 	char *point;
 	pid_t server;
 };
+
+static pid_t impatient_of; /* the server now */
+
+static void on_alarm(int number)
+{
+	kill(impatient_of, SIGKILL);
+}
 
 static uint64_t size_of(uint32_t uid)
 {
@@ -72,6 +79,7 @@ static void mount_begin(struct mount *mount, const struct fake_options *options)
 	assert_int_equal(read(ready[0], &answer, 1), 1);
 	close(ready[0]);
 	assert_int_equal(answer, 'y');
+	impatient_of = mount->server;
 	alarm(PATIENCE_S);
 }
 
@@ -321,5 +329,6 @@ int main(void)
 		cmocka_unit_test(test_mount_refused),
 	};
 
+	signal(SIGALRM, on_alarm);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
