@@ -248,8 +248,8 @@ void client_sign_in_failed(
 		return;
 	case SESSION_NOT_CONNECTED:
 		if (++client->not_connected < CLIENT_NOT_CONNECTED_TRIES) {
-			client->open_not_before_ms =
-				clock_ms() + ((uint64_t)tuning->not_connected_ms << (client->not_connected - 1));
+			client->open_not_before_ms = clock_ms() + ((uint64_t)tuning->not_connected_ms
+									  << (client->not_connected - 1));
 			return;
 		}
 		client->not_connected = 0;
@@ -343,8 +343,8 @@ static void waiting_tick(struct imap_client *client, uint64_t now_ms)
 	if (client->last_error.code && !client->members->len)
 		err = client->last_error;
 	else
-		error_set(&err, ERR_TIMEOUT, "%s: no answer for %.1f s", client->config.host,
-			(double)timeout_ms / 1000);
+		error_set(
+			&err, ERR_TIMEOUT, "%s: no answer for %.1f s", client->config.host, (double)timeout_ms / 1000);
 	while (client->limbo.head)
 		job_end(client->limbo.head->data, err.code, &err);
 }
@@ -396,8 +396,8 @@ void client_tick_arm(struct imap_client *client)
 		needed = member->state == MEMBER_CONNECTING || member->flight.length;
 	}
 	if (needed && !client->tick)
-		client->tick = loop_timer_add(
-			client->loop, CLAMP(client->config.timeout_ms / 10, TICK_MIN_MS, TICK_MAX_MS), tick_run, client);
+		client->tick = loop_timer_add(client->loop,
+			CLAMP(client->config.timeout_ms / 10, TICK_MIN_MS, TICK_MAX_MS), tick_run, client);
 }
 
 static void kick_run(void *data)

@@ -33,10 +33,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define CLIENT_TRIES 3u		       /* sends of one request over fresh connections */
-#define CLIENT_DEPTH_DEFAULT 8u	       /* commands in flight on one connection */
+#define CLIENT_TRIES 3u                /* sends of one request over fresh connections */
+#define CLIENT_DEPTH_DEFAULT 8u        /* commands in flight on one connection */
 #define CLIENT_COMMAND_BYTES_MAX 4096u /* one command line: Exchange refuses longer ones */
-#define CLIENT_SLOW_BYTES 1024u	       /* fewer bytes than this over a minute count as silence */
+#define CLIENT_SLOW_BYTES 1024u        /* fewer bytes than this over a minute count as silence */
 #define CLIENT_CONNECTIONS_MAX 32u
 
 struct auth;
@@ -56,9 +56,9 @@ struct imap_client_config {
 	uint32_t connections; /* at most */
 	uint32_t timeout_ms;
 	uint32_t throttle_wait_ms;
-	uint32_t depth;		   /* 0 = CLIENT_DEPTH_DEFAULT */
+	uint32_t depth;            /* 0 = CLIENT_DEPTH_DEFAULT */
 	uint64_t bytes_per_second; /* bwlimit; 0 = none */
-	bool compress;		   /* COMPRESS=DEFLATE where offered (not on loopback) */
+	bool compress;             /* COMPRESS=DEFLATE where offered (not on loopback) */
 };
 
 /* Capabilities that decide something for us; read after sign-in. */
@@ -87,7 +87,7 @@ struct imap_mailbox {
 	uint32_t uidnext; /* 0 = not told */
 	uint32_t exists;
 	uint64_t highestmodseq; /* 0 = NOMODSEQ or no CONDSTORE */
-	uint32_t capabilities;	/* enum imap_capability of this session */
+	uint32_t capabilities;  /* enum imap_capability of this session */
 };
 
 enum imap_class { IMAP_INTERACTIVE, IMAP_BULK };
@@ -122,11 +122,11 @@ struct imap_request_ops {
  * strings are borrowed for as long.
  */
 struct imap_request {
-	const char *mailbox;	 /* server's raw name, NULL = no mailbox needed */
-	uint32_t uidvalidity;	 /* expected, 0 = any */
-	bool examine;		 /* EXAMINE anew although it may be the one examined: fresh EXISTS, UIDNEXT, MODSEQ */
+	const char *mailbox;     /* server's raw name, NULL = no mailbox needed */
+	uint32_t uidvalidity;    /* expected, 0 = any */
+	bool examine;            /* EXAMINE anew although it may be the one examined: fresh EXISTS, UIDNEXT, MODSEQ */
 	uint64_t qresync_modseq; /* with examine and QRESYNC: `EXAMINE box (QRESYNC (uidvalidity modseq))`; VANISHED and
-				    FETCH of it come to `response` */
+	                            FETCH of it come to `response` */
 	enum imap_class class;
 	bool fresh; /* on a connection that is opened after this was submitted: a second opinion */
 	/* Without tag and CRLF; NULL = just the EXAMINE. ERR_FAILED if too long or not on the list of what reads. */
@@ -134,7 +134,7 @@ struct imap_request {
 	const struct imap_request_ops *ops;
 	void *ctx;
 	uint32_t session; /* out, set before `done`: which session answered (1, 2, … in this client), 0 = none */
-	void *internal;	  /* the client's */
+	void *internal;   /* the client's */
 };
 
 /* Copies the config. `auth` and `loop` are borrowed and outlive the client. No I/O yet. */
@@ -159,7 +159,7 @@ struct imap_client_state {
 	uint32_t capabilities; /* of the last session; 0 before the first */
 	uint64_t backoff_ms;   /* the server's pause that still lasts */
 	uint64_t bytes_in, bytes_out, round_trips, commands, reconnects, throttled;
-	uint64_t sessions; /* signed in since the beginning */
+	uint64_t sessions;       /* signed in since the beginning */
 	struct error last_error; /* code 0 = none since the last success */
 };
 void imap_client_state(const struct imap_client *client, struct imap_client_state *state_out);

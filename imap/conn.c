@@ -31,8 +31,8 @@ struct conn {
 	void *ctx;
 	struct conn_bucket *bucket;
 	struct conn_counters *counters;
-	GQueue commands; /* struct conn_command*, in the order of sending */
-	GQueue output;	 /* struct chunk* */
+	GQueue commands;          /* struct conn_command*, in the order of sending */
+	GQueue output;            /* struct chunk* */
 	struct loop_timer *again; /* goes on reading, or reports a failed write */
 	uint32_t last_tag;
 	uint64_t bytes_in;
@@ -274,8 +274,8 @@ static void command_log(const struct conn_command *command, const char *text, si
 {
 	/* how many words of a line are no secret */
 	unsigned words = g_ascii_strncasecmp(text, "AUTHENTICATE ", 13) == 0 ? 2
-			 : g_ascii_strncasecmp(text, "LOGIN ", 6) == 0	     ? 1
-									     : UINT_MAX;
+	                 : g_ascii_strncasecmp(text, "LOGIN ", 6) == 0       ? 1
+	                                                                     : UINT_MAX;
 	size_t line = 0;
 
 	while (line < length && text[line] != '\r' && (text[line] != ' ' || --words > 0))

@@ -18,9 +18,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define CONN_READ_BYTES (256u * 1024u)	       /* read at once */
-#define CONN_TURN_BYTES (1024u * 1024u)	       /* read before the loop's other business has its turn */
-#define CONN_COMMANDS_MAX 256u		       /* in flight */
+#define CONN_READ_BYTES (256u * 1024u)  /* read at once */
+#define CONN_TURN_BYTES (1024u * 1024u) /* read before the loop's other business has its turn */
+#define CONN_COMMANDS_MAX 256u          /* in flight */
 #define CONN_TAG_MAX 16u
 #define CONN_BYE_MAX 512u /* of the text of a BYE is kept */
 

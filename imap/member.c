@@ -123,8 +123,8 @@ static void examine_send(struct member *member, struct job *job)
 		g_string_append_len(text, request->mailbox, (gssize)length);
 	}
 	if (request->examine && request->qresync_modseq && request->uidvalidity && (can & IMAP_CAP_QRESYNC))
-		g_string_append_printf(text, " (QRESYNC (%u %" G_GUINT64_FORMAT "))", request->uidvalidity,
-			request->qresync_modseq);
+		g_string_append_printf(
+			text, " (QRESYNC (%u %" G_GUINT64_FORMAT "))", request->uidvalidity, request->qresync_modseq);
 	else if ((can & IMAP_CAP_CONDSTORE) && !member->enabled)
 		g_string_append(text, " (CONDSTORE)");
 	if (text->len + CLIENT_TAG_BYTES > CLIENT_COMMAND_BYTES_MAX)

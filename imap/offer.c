@@ -103,8 +103,8 @@ int offer_choose(const struct offer *offer, enum imap_sasl wanted, enum auth_kin
 	struct error *err)
 {
 	bool bearer = kind == AUTH_BEARER;
-	enum imap_sasl ways[2] = {bearer ? IMAP_SASL_XOAUTH2 : IMAP_SASL_PLAIN,
-		bearer ? IMAP_SASL_OAUTHBEARER : IMAP_SASL_LOGIN};
+	enum imap_sasl ways[2] = {
+		bearer ? IMAP_SASL_XOAUTH2 : IMAP_SASL_PLAIN, bearer ? IMAP_SASL_OAUTHBEARER : IMAP_SASL_LOGIN};
 
 	if (wanted != IMAP_SASL_AUTO) {
 		if (wanted != ways[0] && wanted != ways[1])
@@ -120,5 +120,6 @@ int offer_choose(const struct offer *offer, enum imap_sasl wanted, enum auth_kin
 		}
 	if (wanted != IMAP_SASL_AUTO)
 		return not_offered(offer, offer_sasl_name(wanted), kind, err);
-	return not_offered(offer, bearer ? "access token (XOAUTH2, OAUTHBEARER)" : "password (PLAIN, LOGIN)", kind, err);
+	return not_offered(
+		offer, bearer ? "access token (XOAUTH2, OAUTHBEARER)" : "password (PLAIN, LOGIN)", kind, err);
 }

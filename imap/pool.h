@@ -22,28 +22,28 @@
 
 #include <glib.h>
 
-#define CLIENT_LOSSES_MAX 6u	/* connections lost in a row without one answer: the server is as good as down */
+#define CLIENT_LOSSES_MAX 6u /* connections lost in a row without one answer: the server is as good as down */
 #define CLIENT_NOT_CONNECTED_TRIES 4u
 #define CLIENT_CANCELLED_BYTES_MAX (1024u * 1024u) /* more to come for a cancelled request: hang up instead */
-#define CLIENT_TAG_BYTES 14u			   /* tag, space, CRLF */
+#define CLIENT_TAG_BYTES 14u                       /* tag, space, CRLF */
 
 struct job {
 	struct imap_client *client;
 	struct imap_request *request; /* NULL: cancelled, but on the wire */
-	GQueue *queue;		      /* the one that `link` is in */
+	GQueue *queue;                /* the one that `link` is in */
 	GList link;
 	struct member *member; /* in flight */
 	struct conn_command command;
 	enum imap_class class;
-	bool sent;	/* EXAMINE or command: answers may have come */
-	bool examined;	/* as the request asked, on this member */
+	bool sent;      /* EXAMINE or command: answers may have come */
+	bool examined;  /* as the request asked, on this member */
 	bool pipelined; /* others were in flight with it */
-	bool telling;	/* inside its `examined` */
-	bool alone;	/* may not be pipelined again */
+	bool telling;   /* inside its `examined` */
+	bool alone;     /* may not be pipelined again */
 	unsigned tries, garbage;
-	int data_code; /* what body_data answered */
-	uint64_t opened_floor;	/* `fresh`: only members opened after this one */
-	uint64_t submitted_ms;	/* client_now() */
+	int data_code;          /* what body_data answered */
+	uint64_t opened_floor;  /* `fresh`: only members opened after this one */
+	uint64_t submitted_ms;  /* client_now() */
 	uint64_t paused_before; /* sum of pauses when it was submitted */
 };
 
@@ -59,8 +59,8 @@ struct member {
 	uint32_t capabilities;
 	bool enabled;
 	uint32_t generation; /* of its credential */
-	GQueue flight;	     /* struct job, the oldest first */
-	unsigned bulk;	     /* of them */
+	GQueue flight;       /* struct job, the oldest first */
+	unsigned bulk;       /* of them */
 
 	char *mailbox_name; /* examined, NULL = none */
 	struct imap_mailbox mailbox;
@@ -71,26 +71,26 @@ struct member {
 	struct job *body_job; /* whose literal arrives */
 	uint64_t body_left;
 	unsigned held; /* in this pass of the scheduler a job waits for it to run empty: 1 + its class */
-	bool drop; /* hang up once the stack is unwound */
+	bool drop;     /* hang up once the stack is unwound */
 
 	uint64_t idle_since_ms; /* clock_ms(); flight is empty */
-	bool was_idle;		/* the oldest was sent after some idleness, and nothing has come since */
+	bool was_idle;          /* the oldest was sent after some idleness, and nothing has come since */
 	uint64_t bytes_seen;
-	uint64_t progress_ms; /* client_now() of the last sign of life */
+	uint64_t progress_ms;             /* client_now() of the last sign of life */
 	uint64_t window_ms, window_bytes; /* since when, from where the slowness is measured */
 	struct verdict bye;
 };
 
 /* Times that tests shorten. */
 struct client_tuning {
-	uint32_t slow_window_ms;     /* over which too few bytes count as silence */
-	uint32_t idle_ms;	     /* a surplus connection is closed */
-	uint32_t retry_ms;	     /* the second reconnect, then doubling */
+	uint32_t slow_window_ms; /* over which too few bytes count as silence */
+	uint32_t idle_ms;        /* a surplus connection is closed */
+	uint32_t retry_ms;       /* the second reconnect, then doubling */
 	uint32_t retry_max_ms;
-	uint32_t down_ms;	     /* how long an unreachable server isn't tried again */
-	uint32_t refused_ms;	     /* how long a sign-in that makes no sense isn't */
-	uint32_t not_connected_ms;   /* first pause before "not connected" is tried again */
-	uint32_t pause_ms;	     /* first pause where the server told no number, then doubling */
+	uint32_t down_ms;          /* how long an unreachable server isn't tried again */
+	uint32_t refused_ms;       /* how long a sign-in that makes no sense isn't */
+	uint32_t not_connected_ms; /* first pause before "not connected" is tried again */
+	uint32_t pause_ms;         /* first pause where the server told no number, then doubling */
 	uint32_t pause_max_ms;
 	uint32_t limit_ms; /* how long a learned limit of connections is believed */
 };
@@ -122,17 +122,18 @@ struct imap_client {
 	uint64_t progress_ms; /* client_now() of the last sign of life of any member */
 
 	uint32_t depth;
-	uint32_t depth_before; /* while a BAD is examined: the depth to go back to if pipelining wasn't its cause; else 0 */
-	bool proven;	       /* the last sign-in succeeded: several may go on at once */
-	uint32_t limit;	       /* learned, 0 = none */
+	uint32_t depth_before; /* while a BAD is examined: the depth to go back to if pipelining wasn't its cause; else
+	                          0 */
+	bool proven;           /* the last sign-in succeeded: several may go on at once */
+	uint32_t limit;        /* learned, 0 = none */
 	uint64_t limit_until_ms;
 
 	uint64_t pause_began_ms, pause_until_ms; /* equal: no pause */
-	uint64_t paused_ms;			 /* sum of those that ended */
-	uint32_t pause_next_ms;			 /* without a number */
+	uint64_t paused_ms;                      /* sum of those that ended */
+	uint32_t pause_next_ms;                  /* without a number */
 
-	unsigned losses;	/* in a row without an answer */
-	unsigned rejections;	/* of credentials, in a row */
+	unsigned losses;        /* in a row without an answer */
+	unsigned rejections;    /* of credentials, in a row */
 	unsigned not_connected; /* in a row */
 	uint64_t open_not_before_ms;
 	uint64_t down_until_ms; /* until then requests fail at once, with down_error */

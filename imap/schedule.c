@@ -30,7 +30,7 @@ struct pass {
 	struct imap_client *client;
 	uint32_t allowed, ready, connecting, bulk;
 	uint32_t wanted; /* connections more than there are */
-	uint32_t stuck;	 /* jobs that found no place */
+	uint32_t stuck;  /* jobs that found no place */
 };
 
 uint32_t schedule_allowed(const struct imap_client *client)
@@ -110,8 +110,7 @@ static struct member *best_for(const struct pass *pass, const struct job *job, e
 		struct member *member = members->pdata[i];
 		enum rank rank = rank_of(pass, member, job);
 
-		if (rank < *rank_out ||
-			(best && rank == *rank_out && member->flight.length < best->flight.length)) {
+		if (rank < *rank_out || (best && rank == *rank_out && member->flight.length < best->flight.length)) {
 			*rank_out = rank;
 			best = member;
 		}

@@ -44,7 +44,7 @@ struct session {
 	bool response_sent;
 	unsigned challenges;
 	char challenge[CHALLENGE_TEXT_MAX]; /* what the failure challenge said */
-	uint32_t enabled;		    /* capabilities */
+	uint32_t enabled;                   /* capabilities */
 	uint64_t began_ms, progress_ms;
 	uint64_t bytes_seen;
 	enum state state_seen;
@@ -104,9 +104,10 @@ static void refusal_error(struct session *s, enum session_end end, const char *t
 		break;
 	case SESSION_NOT_CONNECTED:
 		error_set(err, ERR_SIGN_IN, "%s took the sign-in but opens no mailbox for %s: %s", host, user, text);
-		error_hint(err, "does this mailbox exist, with a licence and IMAP switched on, and may this sign-in open "
-				"it (mailbox permission; service principal made with the Enterprise application's object "
-				"id)? `mailtree doctor` tells more");
+		error_hint(err,
+			"does this mailbox exist, with a licence and IMAP switched on, and may this sign-in open "
+			"it (mailbox permission; service principal made with the Enterprise application's object "
+			"id)? `mailtree doctor` tells more");
 		break;
 	case SESSION_REJECTED:
 	case SESSION_EXPIRED:
@@ -538,8 +539,8 @@ static void timed_out(struct session *s, const char *what, uint64_t after_ms)
 	const struct imap_client_config *config = s->env.config;
 	struct error err = {0};
 
-	error_set(&err, s->state == STATE_CONNECT ? ERR_UNREACHABLE : ERR_TIMEOUT, "%s:%u: %s after %.1f s", config->host,
-		config->port, what, (double)after_ms / 1000);
+	error_set(&err, s->state == STATE_CONNECT ? ERR_UNREACHABLE : ERR_TIMEOUT, "%s:%u: %s after %.1f s",
+		config->host, config->port, what, (double)after_ms / 1000);
 	if (s->state == STATE_GREETING && config->tls == STREAM_TLS_NONE)
 		error_hint(&err, "does this port speak TLS from the first byte? Then set tls = implicit");
 	session_fail(s, SESSION_FAILED, 0, &err);

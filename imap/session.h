@@ -16,12 +16,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define SESSION_CONNECT_MS 20000u  /* over all addresses; less if the client's timeout is less */
-#define SESSION_LONGER_MS 60000u   /* a whole sign-in may take so much more than the timeout */
-#define SESSION_CHALLENGES_MAX 3u  /* "+" in one AUTHENTICATE */
+#define SESSION_CONNECT_MS 20000u /* over all addresses; less if the client's timeout is less */
+#define SESSION_LONGER_MS 60000u  /* a whole sign-in may take so much more than the timeout */
+#define SESSION_CHALLENGES_MAX 3u /* "+" in one AUTHENTICATE */
 
 enum session_end {
-	SESSION_FAILED,	       /* not reached, lost, not understood */
+	SESSION_FAILED,        /* not reached, lost, not understood */
 	SESSION_NO_CREDENTIAL, /* auth has none */
 	SESSION_REJECTED,      /* credential refused; auth knows */
 	SESSION_EXPIRED,       /* taken at first, then called expired; auth knows */
@@ -58,5 +58,5 @@ bool session_tick(struct session *session, uint64_t now_ms);
 /* When ready: the connection is the caller's from here on. */
 struct conn *session_take(struct session *session);
 uint32_t session_capabilities(const struct session *session);
-bool session_is_enabled(const struct session *session); /* QRESYNC or CONDSTORE by ENABLE */
+bool session_is_enabled(const struct session *session);     /* QRESYNC or CONDSTORE by ENABLE */
 uint32_t session_generation(const struct session *session); /* of the credential */

@@ -235,7 +235,8 @@ static size_t on_header(char *bytes, size_t size, size_t count, void *data)
 
 	if (length > 2 && (g_strstr_len(bytes, (gssize)length, "BYE") || g_strstr_len(bytes, (gssize)length, "NO ") ||
 				  g_strstr_len(bytes, (gssize)length, "BAD ")))
-		g_snprintf(c->server_line, sizeof(c->server_line), "%.*s", (int)MIN(length - 2, SERVER_LINE_MAX), bytes);
+		g_snprintf(
+			c->server_line, sizeof(c->server_line), "%.*s", (int)MIN(length - 2, SERVER_LINE_MAX), bytes);
 	return length;
 }
 
@@ -386,10 +387,10 @@ static int url_set(struct curl_stream *c)
 
 	c->url = curl_url();
 	return c->url && !curl_url_set(c->url, CURLUPART_SCHEME, schemes[c->tls], 0) &&
-			       !curl_url_set(c->url, CURLUPART_HOST, literal ? literal : c->host, 0) &&
-			       !curl_url_set(c->url, CURLUPART_PORT, port, 0)
-		       ? 0
-		       : ERR_CONFIG;
+	                       !curl_url_set(c->url, CURLUPART_HOST, literal ? literal : c->host, 0) &&
+	                       !curl_url_set(c->url, CURLUPART_PORT, port, 0)
+	               ? 0
+	               : ERR_CONFIG;
 }
 
 static void easy_set(struct curl_stream *c)

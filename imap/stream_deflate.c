@@ -18,7 +18,7 @@ struct deflate_stream {
 	struct stream *below;
 	z_stream in, out;
 	bool ended;
-	size_t taken;	       /* of the caller's bytes, that stand compressed in output */
+	size_t taken;          /* of the caller's bytes, that stand compressed in output */
 	size_t output_written; /* of output */
 	size_t output_length;
 	size_t rest_length, rest_at; /* bytes that were read before we began */

@@ -10,7 +10,7 @@
 #define VERDICT_BACKOFF_MAX_MS (24u * 3600u * 1000u) /* an announced pause that is longer counts as this */
 
 enum verdict_kind {
-	VERDICT_PLAIN,	       /* just a refusal */
+	VERDICT_PLAIN,         /* just a refusal */
 	VERDICT_THROTTLED,     /* wait: backoff_ms, 0 = without a number */
 	VERDICT_OVERQUOTA,     /* so much has been fetched that waiting takes hours */
 	VERDICT_TOO_MANY,      /* connections */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "src/auth/assertion.h"
+#include "src/auth/chance.h"
 #include "src/auth/source.h"
 #include "src/base/loop.h"
 
@@ -19,26 +20,14 @@
 #include "src/base/banned.h"
 
 #define ASSERTION_LIFE_S 600
-/* Issued a little in the past: clocks differ. */
-#define ASSERTION_SKEW_S 60
+/* Half of it lies behind us: the authority's clock may be minutes away, either way. */
+#define ASSERTION_SKEW_S 300
 #define SIGNATURE_BYTES_MAX 1024u /* RSA of 8,192 bits */
 
 struct signer {
 	X509 *certificate;
 	EVP_PKEY *key;
 };
-
-static char *base64url(const void *bytes, size_t length)
-{
-	char *text = g_base64_encode(bytes, length);
-	char *end = text + strlen(text);
-
-	for (char *at = text; *at; at++)
-		*at = *at == '+' ? '-' : *at == '/' ? '_' : *at;
-	while (end > text && end[-1] == '=')
-		*--end = '\0';
-	return text;
-}
 
 /* Without it OpenSSL would ask for a passphrase on the terminal. */
 static int no_passphrase(char *buffer, int size, int writing, void *ctx)
@@ -89,7 +78,7 @@ static int signer_load(struct signer *signer, const struct auth_config *config, 
 static char *json_base64url(cJSON *json)
 {
 	char *text = cJSON_PrintUnformatted(json);
-	char *encoded = base64url(text, strlen(text));
+	char *encoded = auth_base64url(text, strlen(text));
 
 	cJSON_free(text);
 	cJSON_Delete(json);
@@ -104,7 +93,7 @@ static char *header_encode(const struct auth_config *config, X509 *certificate)
 
 	if (X509_digest(certificate, EVP_sha256(), digest, NULL) != 1)
 		return NULL;
-	thumbprint = base64url(digest, sizeof(digest));
+	thumbprint = auth_base64url(digest, sizeof(digest));
 	json = cJSON_CreateObject();
 	cJSON_AddStringToObject(json, "alg", config->assertion_rs256 ? "RS256" : "PS256");
 	cJSON_AddStringToObject(json, "typ", "JWT");
@@ -156,7 +145,7 @@ int auth_assertion_new(const struct auth_config *config, struct secret **asserti
 		g_autofree char *body = header ? g_strconcat(header, ".", claims, NULL) : NULL;
 
 		if (body && sign(signer.key, config->assertion_rs256, body, signature, &length)) {
-			g_autofree char *encoded = base64url(signature, length);
+			g_autofree char *encoded = auth_base64url(signature, length);
 
 			*assertion_out = secret_new_take(g_strconcat(body, ".", encoded, NULL));
 		} else {

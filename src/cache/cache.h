@@ -97,7 +97,7 @@ void cache_folder_drop(struct cache *cache, uint32_t id);
 int cache_number(struct cache *cache, const char *key, uint32_t wanted, uint32_t *number_out, struct error *err);
 
 typedef void (*cache_message_fn)(void *ctx, const struct cache_message *message);
-/* In UID order. */
+/* In UID order; of the strings only the stem. */
 int cache_messages_load(struct cache *cache, uint32_t folder, cache_message_fn fn, void *ctx, struct error *err);
 /* One row with all its strings. Returns 1 = found (fn called), 0 = not there, or a code. */
 int cache_message_find(
@@ -115,7 +115,7 @@ void cache_batch_flags(struct cache_batch *batch, uint32_t uid, uint32_t flags, 
 void cache_batch_size(struct cache_batch *batch, uint32_t uid, uint64_t size_bytes); /* now exact */
 void cache_batch_drop(struct cache_batch *batch, uint32_t uid); /* gone on the server: row and body */
 void cache_batch_folder(struct cache_batch *batch, const struct cache_folder *folder);
-/* Queues it; may block while the queue is over its bound, unless on the I/O loop's account: see cache.c. Frees it. */
+/* Queues it; blocks while the queue is over its bound, which always ends (see writer.c). Frees it. */
 void cache_batch_submit(struct cache_batch *batch);
 
 /* What identifies a body. */

@@ -66,8 +66,8 @@ static int work_here(
 	struct work work;
 	int code;
 
-	/* reads ahead for nobody */
-	settings->noprefetch = true;
+	/* one message for `cat`: nothing is read ahead; `warm` is nothing but reading ahead */
+	settings->noprefetch = request->command != WORK_WARM;
 	code = account_open(settings, &account, err);
 	if (code != 0)
 		return code;

@@ -328,17 +328,18 @@ static void look_at(struct mail *mail, struct mail_folder *folder, uint32_t uid,
 	pthread_rwlock_unlock(&mail->lock);
 }
 
-/* Complete and here: 1 and a reference, 0, or a code. */
-static int find(struct mail *mail, const struct look *look, struct cache_body **body_out, struct error *err)
+/* Complete and here: 1 and a reference, or 0. */
+static int find(struct mail *mail, const struct look *look, struct cache_body **body_out)
 {
+	struct error err;
 	int found;
 
 	if (!look->key.uidvalidity)
 		return 0;
-	found = cache_body_get(mail->cache, &look->key, body_out, err);
+	found = cache_body_get(mail->cache, &look->key, body_out, &err);
 	if (found < 0) {
 		/* the disk failed us, the server may not */
-		log_warning("cache: %s", err->text);
+		log_warning("cache: %s", err.text);
 		found = 0;
 	}
 	if (!found && (*body_out = held_find(mail, &look->key)))
@@ -350,10 +351,9 @@ bool body_is_cached(struct mail *mail, struct mail_folder *folder, uint32_t uid)
 {
 	struct cache_body *body;
 	struct look look;
-	struct error err;
 
 	look_at(mail, folder, uid, &look);
-	if (find(mail, &look, &body, &err) != 1)
+	if (find(mail, &look, &body) != 1)
 		return false;
 	cache_body_unref(body);
 	return true;
@@ -418,7 +418,7 @@ int mail_message_size(struct mail *mail, struct mail_folder *folder, uint32_t ui
 		*size_out = look.size_bytes;
 		return 0;
 	}
-	if (find(mail, &look, &body, err) == 1) {
+	if (find(mail, &look, &body) == 1) {
 		*size_out = cache_body_length(body);
 		cache_body_unref(body);
 		size_tell(mail, folder, &look.key, *size_out);
@@ -560,7 +560,7 @@ int mail_read(struct mail *mail, struct mail_folder *folder, uint32_t uid, uint6
 
 	*slice_out = (struct mail_slice){.fd = -1};
 	look_at(mail, folder, uid, &look);
-	if (find(mail, &look, &body, err) == 1) {
+	if (find(mail, &look, &body) == 1) {
 		if (!waiter->since_ms)
 			atomic_fetch_add(&mail->cache_hits, 1);
 		walk_hit(mail, folder, uid);

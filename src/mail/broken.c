@@ -103,15 +103,32 @@ void broken_clear(struct mail *mail, struct mail_folder *folder, uint32_t uid)
 	pthread_rwlock_unlock(&mail->lock);
 }
 
+static const struct broken *broken_now(const struct mail_folder *folder, uint32_t uid)
+{
+	const struct broken *broken =
+		folder->broken ? g_hash_table_lookup(folder->broken, GUINT_TO_POINTER(uid)) : NULL;
+
+	return broken && broken->until_s > clock_ms() / 1000 ? broken : NULL;
+}
+
+bool broken_is_known(struct mail *mail, struct mail_folder *folder, uint32_t uid)
+{
+	bool known;
+
+	pthread_rwlock_rdlock(&mail->lock);
+	known = broken_now(folder, uid) != NULL;
+	pthread_rwlock_unlock(&mail->lock);
+	return known;
+}
+
 int broken_look(struct mail *mail, struct mail_folder *folder, uint32_t uid, GBytes **stub_out, struct error *err)
 {
-	const struct broken *broken = NULL;
+	const struct broken *broken;
 	int code = 0;
 
 	pthread_rwlock_rdlock(&mail->lock);
-	if (folder->broken)
-		broken = g_hash_table_lookup(folder->broken, GUINT_TO_POINTER(uid));
-	if (broken && broken->until_s > clock_ms() / 1000) {
+	broken = broken_now(folder, uid);
+	if (broken) {
 		code = broken->stub ? 1 : ERR_BROKEN;
 		if (broken->stub)
 			*stub_out = g_bytes_ref(broken->stub);

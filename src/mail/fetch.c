@@ -665,8 +665,8 @@ void fetch_park(struct mail *mail, struct park *park)
 		park_finish(park, ERR_GONE, &err);
 		return;
 	}
-	/* it came since the reader looked */
-	if (body_is_cached(mail, folder, park->uid)) {
+	/* it came, or turned out to be broken, since the reader looked: which of them, the next look tells */
+	if (body_is_cached(mail, folder, park->uid) || broken_is_known(mail, folder, park->uid)) {
 		park_finish(park, 0, NULL);
 		return;
 	}

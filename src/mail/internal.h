@@ -232,6 +232,8 @@ void broken_mark(struct mail *mail, struct mail_folder *folder, uint32_t uid, co
 void broken_clear(struct mail *mail, struct mail_folder *folder, uint32_t uid);
 /* What is known of it now: 0 = nothing; ERR_BROKEN; or 1 and the octets of a stub. Any thread. */
 int broken_look(struct mail *mail, struct mail_folder *folder, uint32_t uid, GBytes **stub_out, struct error *err);
+/* The same, without a reason. */
+bool broken_is_known(struct mail *mail, struct mail_folder *folder, uint32_t uid);
 
 /* fetch.c: bodies on their way */
 void fetch_park(struct mail *mail, struct park *park); /* park_fn: a body, or its size */

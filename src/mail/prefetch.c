@@ -333,6 +333,7 @@ static guint job_gather(struct walk *walk, GArray *uids, uint64_t job_bytes)
 		struct place *place = &g_array_index(walk->order, struct place, walk->next++);
 
 		if (!place->bytes || fetch_is_under_way(walk->folder, place->uid) ||
+			broken_is_known(walk->mail, walk->folder, place->uid) ||
 			!listing_find(walk->folder->listing, place->uid)) {
 			place->bytes = 0;
 			continue;

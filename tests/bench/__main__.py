@@ -55,8 +55,7 @@ def play(stage, row, mailbox, runs):
         row.run(stage, mailbox, sheet, runs)
     except (Failed, AssertionError, OSError) as error:
         sheet.error = str(error) or type(error).__name__
-        print(f"{row.name}: {sheet.error}", file=sys.stderr)
-    print(f"{row.name}: {time.monotonic() - begin:.0f} s", file=sys.stderr)
+    print(f"{table.short(sheet)} [{time.monotonic() - begin:.0f} s]", file=sys.stderr)
     return sheet
 
 

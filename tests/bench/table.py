@@ -77,6 +77,12 @@ def _number(value, unit=1, form=".2f"):
     return "" if value is None else format(value / unit, form)
 
 
+def short(sheet):
+    """For who watches."""
+    parts = [f"{name} {_seconds(sheet.median(name))}" for name in (BARE, MBSYNC, LOCAL, MAILTREE) if sheet.median(name)]
+    return f"{sheet.name}: {', '.join(parts)}" + (f", failed: {sheet.error}" if sheet.error else "")
+
+
 def line_of(sheet):
     met = {True: "yes", False: "**no**", None: ""}[sheet.target.is_met(sheet)]
     if sheet.error:

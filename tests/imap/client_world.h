@@ -66,13 +66,13 @@ void assert_events(const struct ask *ask, const char *events);
 /* Pieces of scripts */
 
 #define GREET "S: * OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN AUTH=XOAUTH2 AUTH=OAUTHBEARER] hello\n"
-#define XOAUTH2_LINE                                                                                                   \
-	"dXNlcj1vbGVuYUBjb250b3NvLmV4YW1wbGUBYXV0aD1CZWFyZXIgRXdUb2tlbi5vZi10aGUuYXBwAQE="
+#define XOAUTH2_LINE "dXNlcj1vbGVuYUBjb250b3NvLmV4YW1wbGUBYXV0aD1CZWFyZXIgRXdUb2tlbi5vZi10aGUuYXBwAQE="
 #define FIRST "C: n NAMESPACE\nS: * NAMESPACE ((\"\" \"/\")) NIL NIL\nS: $n OK done\n"
 #define SIGN_IN                                                                                                        \
-	GREET "C: l AUTHENTICATE XOAUTH2 " XOAUTH2_LINE "\nS: $l OK [CAPABILITY IMAP4rev1 NAMESPACE UIDPLUS] in\n" FIRST
+	GREET "C: l AUTHENTICATE XOAUTH2 " XOAUTH2_LINE "\nS: $l OK [CAPABILITY IMAP4rev1 NAMESPACE UIDPLUS] "         \
+	                                                "in\n" FIRST
 #define EXAMINE(name, validity)                                                                                        \
-	"C: e EXAMINE " name "\nS: * FLAGS (\\Seen)\nS: * 3 EXISTS\nS: * 0 RECENT\nS: * OK [UIDVALIDITY " validity      \
+	"C: e EXAMINE " name "\nS: * FLAGS (\\Seen)\nS: * 3 EXISTS\nS: * 0 RECENT\nS: * OK [UIDVALIDITY " validity     \
 	"] v\nS: * OK [UIDNEXT 10] n\nS: $e OK [READ-ONLY] done\n"
 #define INBOX EXAMINE("\"INBOX\"", "7")
 #define FETCH_TEXT(n) "UID FETCH " n " (UID BODY.PEEK[])"
@@ -84,6 +84,7 @@ void assert_events(const struct ask *ask, const char *events);
 extern const size_t world_chunks[3];
 
 #define FOR_EACH_CUT(w)                                                                                                \
-	for (size_t cut_ = 0; cut_ < G_N_ELEMENTS(world_chunks); cut_++)                                                     \
-		for (bool once_ = (world_init(&(w), world_chunks[cut_]), true); once_; once_ = (world_fini(&(w)), false))
+	for (size_t cut_ = 0; cut_ < G_N_ELEMENTS(world_chunks); cut_++)                                               \
+		for (bool once_ = (world_init(&(w), world_chunks[cut_]), true); once_;                                 \
+			once_ = (world_fini(&(w)), false))
 #define NOOP "C: o NOOP\nS: $o OK\n"

@@ -46,8 +46,8 @@ static void ready_arm(struct script_stream *s)
 
 static void wrong(struct script_stream *s, const char *what, const char *wanted, const char *got)
 {
-	g_string_append_printf(s->server->wrong, "connection %u: %s: wanted <%s>, got <%s>\n", s->number, what, wanted,
-		got);
+	g_string_append_printf(
+		s->server->wrong, "connection %u: %s: wanted <%s>, got <%s>\n", s->number, what, wanted, got);
 	s->closed = true;
 	ready_arm(s);
 }
@@ -293,8 +293,8 @@ static struct stream *script_open(const struct stream_factory *factory, struct l
 	server->most_alive = MAX(server->most_alive, server->alive);
 	if (s->number >= SCRIPTS_MAX || !server->scripts[s->number])
 		g_string_append_printf(server->wrong, "connection %u isn't in the script\n", s->number);
-	s->steps = g_strsplit(s->number < SCRIPTS_MAX && server->scripts[s->number] ? server->scripts[s->number] : "H",
-		"\n", -1);
+	s->steps = g_strsplit(
+		s->number < SCRIPTS_MAX && server->scripts[s->number] ? server->scripts[s->number] : "H", "\n", -1);
 	ready_arm(s);
 	return &s->stream;
 }

@@ -29,9 +29,9 @@ struct script_server {
 	unsigned opened; /* connections so far */
 	unsigned alive, most_alive;
 	unsigned ended; /* scripts that came to their end */
-	size_t chunk;	/* 0 = all at once */
+	size_t chunk;   /* 0 = all at once */
 	GString *wrong; /* what didn't go by the script */
-	GString *log;	/* all that clients sent */
+	GString *log;   /* all that clients sent */
 };
 
 void script_server_init(struct script_server *server, size_t chunk);

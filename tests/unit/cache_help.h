@@ -6,9 +6,9 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <setjmp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -61,7 +61,7 @@ static inline struct cache *help_open(const char *dir, uint64_t limit_bytes)
 static inline GBytes *help_bytes(const struct cache_key *key, size_t length)
 {
 	uint64_t seed = (uint64_t)key->folder << 40 ^ (uint64_t)key->uidvalidity << 20 ^ key->uid ^
-			(uint64_t)key->lf << 60;
+	                (uint64_t)key->lf << 60;
 	uint8_t *bytes;
 
 	seed = seed * 6364136223846793005ull + 1442695040888963407ull;
@@ -96,8 +96,8 @@ static inline bool help_body_is(const struct cache_key *key, struct cache_body *
 	g_autofree char *got = g_malloc(wanted + 1);
 	struct error err;
 	bool same = cache_body_length(body) == wanted &&
-		    cache_body_read(body, 0, got, wanted + 1, &err) == (ssize_t)wanted &&
-		    (!wanted || memcmp(got, expected, wanted) == 0);
+	            cache_body_read(body, 0, got, wanted + 1, &err) == (ssize_t)wanted &&
+	            (!wanted || memcmp(got, expected, wanted) == 0);
 
 	g_bytes_unref(bytes);
 	return same;

@@ -113,9 +113,17 @@ static void see_folder(void *ctx, const struct cache_folder *folder)
 static void folders_come_back(void **state)
 {
 	struct cache *cache = help_open(*state, 0);
-	struct cache_folder folder = {.name = (char *)"Entw&APw-rfe/\xff raw", .uidvalidity = UINT32_MAX, .uidnext = 9,
-		.messages = 8, .highestmodseq = UINT64_MAX - 1, .checked_at = 1700000000, .attributes = 5,
-		.number = 0x7fffffff, .message_number = 3, .delimiter = '/', .missing = true};
+	struct cache_folder folder = {.name = (char *)"Entw&APw-rfe/\xff raw",
+		.uidvalidity = UINT32_MAX,
+		.uidnext = 9,
+		.messages = 8,
+		.highestmodseq = UINT64_MAX - 1,
+		.checked_at = 1700000000,
+		.attributes = 5,
+		.number = 0x7fffffff,
+		.message_number = 3,
+		.delimiter = '/',
+		.missing = true};
 	struct cache_folder found = {0};
 	void *ctx[2] = {cache, &found};
 	struct error err;
@@ -556,7 +564,8 @@ static void accounts_are_kept_apart(void **state)
 	for (size_t i = 0; i < G_N_ELEMENTS(others); i++) {
 		struct cache *other;
 
-		assert_int_equal(cache_open(*state, others[i].host, others[i].port, others[i].user, 0, &other, &err), 0);
+		assert_int_equal(
+			cache_open(*state, others[i].host, others[i].port, others[i].user, 0, &other, &err), 0);
 		assert_string_not_equal(cache_path(other), cache_path(cache));
 		assert_int_equal(cache_body_get(other, &key, &body, &err), 0);
 		cache_close(other);

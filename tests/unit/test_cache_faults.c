@@ -80,7 +80,7 @@ static int write_many(const char *dir, int number)
 		uint32_t id, again, inode;
 
 		wrong |= cache_folder_id(cache, name, &id, &err) || cache_folder_id(cache, name, &again, &err) ||
-			 id != again || cache_number(cache, name, 1000, &inode, &err);
+		         id != again || cache_number(cache, name, 1000, &inode, &err);
 	}
 	for (uint32_t uid = 1; uid <= 1500; uid++) {
 		struct cache_key own = key_of((uint32_t)number, uid), shared = key_of(9, uid);
@@ -140,6 +140,9 @@ static void two_processes_write_at_once(void **state)
 	cache_close(cache);
 }
 
+static int ready_pipe[2];
+
+/* Says when something is stored, and goes on. */
 static int write_for_ever(const char *dir, int number)
 {
 	struct cache *cache;
@@ -155,6 +158,11 @@ static int write_for_ever(const char *dir, int number)
 		help_put(cache, &key);
 		if (uid % 50 == 0)
 			cache_body_drop(cache, &key);
+		if (uid % 100000 == 30) {
+			cache_flush(cache);
+			if (write(ready_pipe[1], "", 1) != 1)
+				return 1;
+		}
 		if (uid % 20)
 			continue;
 		key.folder = 2;
@@ -187,12 +195,16 @@ static void killed_writers_leave_a_usable_cache(void **state)
 	uint64_t compared = 0, checked;
 	struct error err;
 
+	assert_int_equal(pipe(ready_pipe), 0);
 	for (int i = 1; i <= KILLS; i++) {
 		pid_t pid = in_child(write_for_ever, *state, i);
 		struct cache_stats stats;
 		struct cache *cache;
+		char byte;
 
-		g_usleep((gulong)(20000 + 15000 * (i % 8)));
+		assert_int_equal(read(ready_pipe[0], &byte, 1), 1);
+		/* at another point each time */
+		g_usleep((gulong)(15000 * (i % 8)));
 		kill(pid, SIGKILL);
 		waitpid(pid, NULL, 0);
 		cache = help_open(*state, 16u << 20);
@@ -205,6 +217,8 @@ static void killed_writers_leave_a_usable_cache(void **state)
 		assert_int_equal(help_bytes_on_disk(cache), stats.bytes);
 		cache_close(cache);
 	}
+	close(ready_pipe[0]);
+	close(ready_pipe[1]);
 	assert_true(compared > 100);
 }
 

@@ -31,8 +31,9 @@ static void test_xoauth2(void **unused)
 		struct ask *a, *b;
 
 		fake_auth.slow = true;
-		w.server.scripts[0] = SIGN_IN "C: a LIST \"\" \"*\"\nS: * LIST () \"/\" INBOX\nS: $a OK done\n" INBOX ASKED(
-			"b", "1") BODY("1") "S: $b OK done\n";
+		w.server.scripts[0] = SIGN_IN
+			"C: a LIST \"\" \"*\"\nS: * LIST () \"/\" INBOX\nS: $a OK done\n" INBOX ASKED("b", "1")
+				BODY("1") "S: $b OK done\n";
 		a = world_ask(&w, NULL, "LIST \"\" \"*\"");
 		world_run(&w);
 		assert_events(a, "list INBOX;ok");
@@ -59,16 +60,19 @@ static void test_mechanisms(void **unused)
 			"S: * OK [CAPABILITY IMAP4rev1 NAMESPACE AUTH=XOAUTH2] hi\nC: l AUTHENTICATE XOAUTH2\nS: +\n"
 			"C+ " XOAUTH2_LINE "\n" REST},
 		{AUTH_BEARER, IMAP_SASL_AUTO,
-			"S: * OK hi\nC: c CAPABILITY\nS: * CAPABILITY IMAP4rev1 NAMESPACE SASL-IR AUTH=OAUTHBEARER\nS: $c OK\n"
+			"S: * OK hi\nC: c CAPABILITY\nS: * CAPABILITY IMAP4rev1 NAMESPACE SASL-IR AUTH=OAUTHBEARER\nS: "
+	                "$c OK\n"
 			"C: l AUTHENTICATE OAUTHBEARER "
-			"bixhPW9sZW5hQGNvbnRvc28uZXhhbXBsZSwBaG9zdD0xMjcuMC4wLjEBcG9ydD0xNDMBYXV0aD1CZWFyZXIgRXdUb2tlbi5v"
+			"bixhPW9sZW5hQGNvbnRvc28uZXhhbXBsZSwBaG9zdD0xMjcuMC4wLjEBcG9ydD0xNDMBYXV0aD1CZWFyZXIgRXdUb2tlbi"
+	                "5v"
 			"Zi10aGUuYXBwAQE=\n" REST},
 		{AUTH_BEARER, IMAP_SASL_OAUTHBEARER,
 			"S: * OK [CAPABILITY IMAP4rev1 NAMESPACE AUTH=XOAUTH2 AUTH=OAUTHBEARER] hi\n"
 			"C: l AUTHENTICATE OAUTHBEARER\nS: +\nC+ bixhPW9s*\n" REST},
 		/* no mechanism named at all: tried all the same */
 		{AUTH_BEARER, IMAP_SASL_AUTO,
-			"S: * OK [CAPABILITY IMAP4rev1 NAMESPACE LOGINDISABLED] hi\nC: l AUTHENTICATE XOAUTH2\nS: +\nC+ *\n" REST},
+			"S: * OK [CAPABILITY IMAP4rev1 NAMESPACE LOGINDISABLED] hi\nC: l AUTHENTICATE XOAUTH2\nS: "
+	                "+\nC+ *\n" REST},
 		{AUTH_PASSWORD_KIND, IMAP_SASL_AUTO,
 			"S: * OK [CAPABILITY IMAP4rev1 NAMESPACE SASL-IR AUTH=PLAIN] hi\n"
 			"C: l AUTHENTICATE PLAIN AG9sZW5hQGNvbnRvc28uZXhhbXBsZQBFd1Rva2VuLm9mLXRoZS5hcHA=\n" REST},
@@ -79,14 +83,16 @@ static void test_mechanisms(void **unused)
 			"S: * OK [CAPABILITY IMAP4rev1 NAMESPACE] hi\n"
 			"C: l LOGIN \"olena@contoso.example\" \"EwToken.of-the.app\"\n" REST},
 		{AUTH_BEARER, IMAP_SASL_AUTO,
-			"S: * PREAUTH [CAPABILITY IMAP4rev1] hi\nC: f LIST \"\" \"\"\nS: * LIST () \"/\" \"\"\nS: $f OK\n" NOOP},
+			"S: * PREAUTH [CAPABILITY IMAP4rev1] hi\nC: f LIST \"\" \"\"\nS: * LIST () \"/\" \"\"\nS: $f "
+	                "OK\n" NOOP},
 		/* NAMESPACE offered, but not understood */
 		{AUTH_BEARER, IMAP_SASL_AUTO,
 			"S: * PREAUTH [CAPABILITY NAMESPACE] hi\nC: n NAMESPACE\nS: $n BAD what?\nC: f LIST \"\" \"\"\n"
 			"S: $f OK\n" NOOP},
 		/* all that follows a sign-in, and a server that tells things on the way */
 		{AUTH_BEARER, IMAP_SASL_AUTO,
-			GREET "C: l AUTHENTICATE XOAUTH2 *\nS: * CAPABILITY IMAP4rev1 ID ENABLE QRESYNC NAMESPACE\nS: $l OK in\n"
+			GREET "C: l AUTHENTICATE XOAUTH2 *\nS: * CAPABILITY IMAP4rev1 ID ENABLE QRESYNC NAMESPACE\nS: "
+	                      "$l OK in\n"
 			      "C: n NAMESPACE\nS: * OK [ALERT] disk nearly full\nS: * 4 EXISTS\nS: $n OK\n"
 			      "C: i ID (\"name\" \"mailtree\" \"version\" *)\nS: * ID NIL\nS: $i OK\n"
 			      "C: q ENABLE QRESYNC\nS: * ENABLED QRESYNC\nS: $q OK\n" NOOP},
@@ -120,8 +126,8 @@ static void test_qresync_counts_when_enabled(void **unused)
 				      "C: q ENABLE QRESYNC\nS: $q OK but no\n"
 				      "C: e EXAMINE \"INBOX\" (CONDSTORE)\nS: * OK [UIDVALIDITY 7] v\n"
 				      "S: * OK [HIGHESTMODSEQ 99] m\nS: $e OK\n";
-		world_ask_with(&w, &(struct imap_request){.mailbox = "INBOX",
-					   .uidvalidity = 7, .examine = true, .qresync_modseq = 5});
+		world_ask_with(&w, &(struct imap_request){
+					   .mailbox = "INBOX", .uidvalidity = 7, .examine = true, .qresync_modseq = 5});
 		world_run(&w);
 		assert_events(&w.asks[0], "examined 7 0;ok");
 		assert_int_equal(capabilities(&w), IMAP_CAP_CONDSTORE | IMAP_CAP_ENABLE);
@@ -256,7 +262,7 @@ static void test_starttls_has_no_greeting(void **unused)
 }
 
 #define NOT_CONNECTED                                                                                                  \
-	GREET "C: l AUTHENTICATE XOAUTH2 *\nS: $l OK AUTHENTICATE completed.\nC: f LIST \"\" \"\"\n"                    \
+	GREET "C: l AUTHENTICATE XOAUTH2 *\nS: $l OK AUTHENTICATE completed.\nC: f LIST \"\" \"\"\n"                   \
 	      "S: $f BAD User is authenticated but not connected.\nS: * BYE Connection closed. 14\nX\n"
 
 static void test_not_connected_passes(void **unused)
@@ -337,8 +343,8 @@ static void test_not_imap(void **unused)
 
 static void test_silent_sign_in(void **unused)
 {
-	static const char *const scripts[] = {"H", "W 1\n", GREET,
-		GREET "C: l AUTHENTICATE XOAUTH2 *\nS: $l OK\nC: f LIST *\nS- * LIST\n"};
+	static const char *const scripts[] = {
+		"H", "W 1\n", GREET, GREET "C: l AUTHENTICATE XOAUTH2 *\nS: $l OK\nC: f LIST *\nS- * LIST\n"};
 	struct world w;
 
 	for (size_t i = 0; i < G_N_ELEMENTS(scripts); i++)
@@ -386,8 +392,8 @@ static void test_pipelined_in_order(void **unused)
 	FOR_EACH_CUT(w)
 	{
 		/* the second and third go out before the first is answered */
-		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1") ASKED("b", "2") ASKED("c", "3") BODY(
-			"1") "S: $a OK\n" BODY("2") "S: $b OK\n" BODY("3") "S: $c OK\n";
+		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1") ASKED("b", "2") ASKED("c", "3")
+			BODY("1") "S: $a OK\n" BODY("2") "S: $b OK\n" BODY("3") "S: $c OK\n";
 		world_ask(&w, "INBOX", FETCH_TEXT("1"));
 		world_ask(&w, "INBOX", FETCH_TEXT("2"));
 		world_ask(&w, "INBOX", FETCH_TEXT("3"));
@@ -419,8 +425,8 @@ static void test_another_mailbox_waits(void **unused)
 
 	FOR_EACH_CUT(w)
 	{
-		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1") "W 5\nS: $a OK\n" EXAMINE("\"Sent\"", "8") ASKED(
-			"b", "2") "S: $b OK\n" INBOX ASKED("c", "3") "S: $c OK\n";
+		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1") "W 5\nS: $a OK\n" EXAMINE("\"Sent\"", "8")
+			ASKED("b", "2") "S: $b OK\n" INBOX ASKED("c", "3") "S: $c OK\n";
 		world_ask(&w, "INBOX", FETCH_TEXT("1"));
 		world_ask(&w, "Sent", FETCH_TEXT("2"));
 		/* this one could go at once, but would keep the second waiting for ever if more came */
@@ -434,16 +440,17 @@ static void test_another_mailbox_waits(void **unused)
 static void test_unsolicited_everywhere(void **unused)
 {
 #define NOISE                                                                                                          \
-	"S: * 4 EXISTS\nS: * 1 RECENT\nS: * OK still here\nS: * FLAGS (\\Seen)\nS: * NO disk nearly full\n"             \
-	"S: * CAPABILITY IMAP4rev1\nS: * XWHATEVER 5\nS: Server Unavailable. 15\nS: * OK [ALERT] hm\nS: * 9 FETCH (UID 9 FLAGS ())\n"
+	"S: * 4 EXISTS\nS: * 1 RECENT\nS: * OK still here\nS: * FLAGS (\\Seen)\nS: * NO disk nearly full\n"            \
+	"S: * CAPABILITY IMAP4rev1\nS: * XWHATEVER 5\nS: Server Unavailable. 15\nS: * OK [ALERT] hm\nS: * 9 FETCH "    \
+	"(UID 9 FLAGS ())\n"
 	struct world w;
 
 	FOR_EACH_CUT(w)
 	{
-		w.server.scripts[0] =
-			GREET NOISE "C: l AUTHENTICATE XOAUTH2 *\n" NOISE "S: $l OK [CAPABILITY IMAP4rev1] in\n" NOISE
-				    "C: f LIST \"\" \"\"\n" NOISE "S: $f OK\n" NOISE "C: e EXAMINE \"INBOX\"\n" NOISE
-				    "S: * OK [UIDVALIDITY 7] v\nS: $e OK\n" NOISE ASKED("a", "1") NOISE BODY("1") NOISE
+		w.server.scripts[0] = GREET NOISE
+			"C: l AUTHENTICATE XOAUTH2 *\n" NOISE "S: $l OK [CAPABILITY IMAP4rev1] in\n" NOISE
+			"C: f LIST \"\" \"\"\n" NOISE "S: $f OK\n" NOISE "C: e EXAMINE \"INBOX\"\n" NOISE
+			"S: * OK [UIDVALIDITY 7] v\nS: $e OK\n" NOISE ASKED("a", "1") NOISE BODY("1") NOISE
 			"S: $a OK\n" NOISE;
 		world_ask(&w, "INBOX", FETCH_TEXT("1"));
 		world_run(&w);
@@ -461,7 +468,8 @@ static void test_examine_again(void **unused)
 
 	FOR_EACH_CUT(w)
 	{
-		w.server.scripts[0] = SIGN_IN INBOX "S: * 5 EXISTS\n" ASKED("a", "1") "S: * 2 EXPUNGE\nS: $a OK\n" INBOX;
+		w.server.scripts[0] = SIGN_IN INBOX
+			"S: * 5 EXISTS\n" ASKED("a", "1") "S: * 2 EXPUNGE\nS: $a OK\n" INBOX;
 		world_ask(&w, "INBOX", NULL);
 		world_run(&w);
 		world_run_ms(&w, 20);
@@ -481,17 +489,19 @@ static void test_qresync(void **unused)
 
 	FOR_EACH_CUT(w)
 	{
-		w.server.scripts[0] = "S: * PREAUTH [CAPABILITY QRESYNC ENABLE] hi\nC: f LIST *\nS: $f OK\n"
-				      "C: q ENABLE QRESYNC\nS: * ENABLED QRESYNC\nS: $q OK\n" INBOX
-				      "C: e EXAMINE \"INBOX\" (QRESYNC (7 42))\n"
-				      /* of the mailbox that is being left */
-				      "S: * 1 FETCH (UID 99 FLAGS ())\nS: * OK [CLOSED] old\n"
-				      "S: * 3 EXISTS\nS: * OK [UIDVALIDITY 7] v\nS: * OK [HIGHESTMODSEQ 50] m\n"
-				      "S: * VANISHED (EARLIER) 4:6\nS: * 1 FETCH (UID 2 FLAGS () MODSEQ (49))\nS: $e OK\n";
+		w.server.scripts[0] =
+			"S: * PREAUTH [CAPABILITY QRESYNC ENABLE] hi\nC: f LIST *\nS: $f OK\n"
+			"C: q ENABLE QRESYNC\nS: * ENABLED QRESYNC\nS: $q OK\n" INBOX
+			"C: e EXAMINE \"INBOX\" (QRESYNC (7 42))\n"
+			/* of the mailbox that is being left */
+			"S: * 1 FETCH (UID 99 FLAGS ())\nS: * OK [CLOSED] old\n"
+			"S: * 3 EXISTS\nS: * OK [UIDVALIDITY 7] v\nS: * OK [HIGHESTMODSEQ 50] m\n"
+			"S: * VANISHED (EARLIER) 4:6\nS: * 1 FETCH (UID 2 FLAGS () MODSEQ (49))\nS: $e OK\n";
 		world_ask(&w, "INBOX", NULL);
 		world_run(&w);
-		world_ask_with(&w, &(struct imap_request){.mailbox = "INBOX",
-					   .uidvalidity = 7, .examine = true, .qresync_modseq = 42});
+		world_ask_with(
+			&w, &(struct imap_request){
+				    .mailbox = "INBOX", .uidvalidity = 7, .examine = true, .qresync_modseq = 42});
 		world_run(&w);
 		assert_events(&w.asks[1], "vanished;fetch 2;examined 7 3;ok");
 	}
@@ -523,7 +533,8 @@ static void test_renumbered_in_mid_session(void **unused)
 	{
 		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1") "S: * OK [UIDVALIDITY 8] new\n";
 		w.server.scripts[1] = SIGN_IN EXAMINE("\"INBOX\"", "8");
-		world_ask_with(&w, &(struct imap_request){.mailbox = "INBOX", .uidvalidity = 7, .command = FETCH_TEXT("1")});
+		world_ask_with(
+			&w, &(struct imap_request){.mailbox = "INBOX", .uidvalidity = 7, .command = FETCH_TEXT("1")});
 		world_run(&w);
 		assert_events(&w.asks[0], "examined 7 3;restart;renumbered");
 	}
@@ -566,7 +577,8 @@ static void test_refused_command(void **unused)
 
 	FOR_EACH_CUT(w)
 	{
-		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1") "S: $a NO [SERVERBUG] can't\n" ASKED("b", "2") "S: $b BAD no\n";
+		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1") "S: $a NO [SERVERBUG] can't\n" ASKED(
+			"b", "2") "S: $b BAD no\n";
 		world_ask(&w, "INBOX", FETCH_TEXT("1"));
 		world_run(&w);
 		assert_events(&w.asks[0], "examined 7 3;refused");
@@ -583,12 +595,13 @@ static void test_mailbox_names(void **unused)
 
 	FOR_EACH_CUT(w)
 	{
-		w.server.scripts[0] = SIGN_IN "C: e EXAMINE \"a ?\"b??\"\nS: * OK [UIDVALIDITY 1] v\nS: $e OK\n"
-					      /* 8-bit: a literal, and what stands behind it waits for "+" */
-					      "C: e EXAMINE {10}\nS: + go on\nC+ \xd0\x9b\xd0\xb8\xd1\x81\xd1\x82\xd0\xb8\n"
-					      "S: * OK [UIDVALIDITY 2] v\nS: $e OK\n"
-					      /* refused at its literal */
-					      "C: e EXAMINE {4}\nS: $e NO [NONEXISTENT] no\n";
+		w.server.scripts[0] = SIGN_IN
+			"C: e EXAMINE \"a ?\"b??\"\nS: * OK [UIDVALIDITY 1] v\nS: $e OK\n"
+			/* 8-bit: a literal, and what stands behind it waits for "+" */
+			"C: e EXAMINE {10}\nS: + go on\nC+ \xd0\x9b\xd0\xb8\xd1\x81\xd1\x82\xd0\xb8\n"
+			"S: * OK [UIDVALIDITY 2] v\nS: $e OK\n"
+			/* refused at its literal */
+			"C: e EXAMINE {4}\nS: $e NO [NONEXISTENT] no\n";
 		world_ask(&w, "a \"b\\", NULL);
 		world_ask(&w, "\xd0\x9b\xd0\xb8\xd1\x81\xd1\x82\xd0\xb8", NULL);
 		world_ask(&w, "\xd0\x9b\xd0\xb8", NULL);

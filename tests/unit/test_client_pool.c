@@ -22,8 +22,7 @@ static struct imap_client_state state_of(struct world *w)
 
 static struct ask *ask_bulk(struct world *w, const char *mailbox, const char *command)
 {
-	return world_ask_with(
-		w, &(struct imap_request){.mailbox = mailbox, .command = command, .class = IMAP_BULK});
+	return world_ask_with(w, &(struct imap_request){.mailbox = mailbox, .command = command, .class = IMAP_BULK});
 }
 
 /* ---- connections that break ---- */
@@ -34,8 +33,9 @@ static void test_cut_in_a_literal(void **unused)
 
 	FOR_EACH_CUT(w)
 	{
-		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1") ASKED("b", "2") BODY("1") "S: $a OK\n"
-			"S: * 2 FETCH (UID 2 BODY[] {5}\nS-hel\nX\n";
+		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1") ASKED("b", "2")
+			BODY("1") "S: $a OK\n"
+				  "S: * 2 FETCH (UID 2 BODY[] {5}\nS-hel\nX\n";
 		w.server.scripts[1] = SIGN_IN INBOX ASKED("b", "2") BODY("2") "S: $b OK\n";
 		world_ask(&w, "INBOX", FETCH_TEXT("1"));
 		world_ask(&w, "INBOX", FETCH_TEXT("2"));
@@ -55,9 +55,11 @@ static void test_bye_in_a_literal(void **unused)
 	FOR_EACH_CUT(w)
 	{
 		/* what looks like protocol inside a literal isn't, and its sender is gone in the middle of it */
-		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1") "S: * 1 FETCH (UID 1 BODY[] {20}\nS-* BYE no\\r\\n$a \nX\n";
-		w.server.scripts[1] = SIGN_IN INBOX ASKED("a", "1") "S: * 1 FETCH (UID 1 BODY[] {20}\nS-* BYE no\\r\\n$a OK 1\\r\\n\n"
-			"S:  FLAGS ())\nS: $a OK\n";
+		w.server.scripts[0] = SIGN_IN INBOX ASKED(
+			"a", "1") "S: * 1 FETCH (UID 1 BODY[] {20}\nS-* BYE no\\r\\n$a \nX\n";
+		w.server.scripts[1] = SIGN_IN INBOX ASKED(
+			"a", "1") "S: * 1 FETCH (UID 1 BODY[] {20}\nS-* BYE no\\r\\n$a OK 1\\r\\n\n"
+				  "S:  FLAGS ())\nS: $a OK\n";
 		world_ask(&w, "INBOX", FETCH_TEXT("1"));
 		world_run(&w);
 		assert_events(&w.asks[0], "examined 7 3;body 20;restart;examined 7 3;body 20;end 20;fetch 1;ok");
@@ -71,7 +73,8 @@ static void test_three_tries(void **unused)
 	FOR_EACH_CUT(w)
 	{
 		/* who only stood behind it isn't blamed */
-		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1") ASKED("b", "2") "S: * BYE Connection closed. 14\nX\n";
+		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1")
+			ASKED("b", "2") "S: * BYE Connection closed. 14\nX\n";
 		w.server.scripts[1] = w.server.scripts[2] = w.server.scripts[0];
 		w.server.scripts[3] = SIGN_IN INBOX ASKED("b", "2") BODY("2") "S: $b OK\n";
 		world_ask(&w, "INBOX", FETCH_TEXT("1"));
@@ -122,9 +125,9 @@ static void test_gives_up_in_the_end(void **unused)
 static void test_garbage(void **unused)
 {
 	static const char *const garbage[] = {
-		"S: * 1 FETCH (UID 0)\n",		   /* broken grammar */
-		"S: m77 OK whose is that?\n",		   /* a tag that isn't ours */
-		"S: * 1 FETCH (UID 1 FLAGS (\\Seen\n",	   /* an open parenthesis */
+		"S: * 1 FETCH (UID 0)\n",                              /* broken grammar */
+		"S: m77 OK whose is that?\n",                          /* a tag that isn't ours */
+		"S: * 1 FETCH (UID 1 FLAGS (\\Seen\n",                 /* an open parenthesis */
 		"S: * 1 FETCH (UID 1 BODY[] {99999999999999999999}\n", /* no such size */
 	};
 	struct world w;
@@ -141,7 +144,8 @@ static void test_garbage(void **unused)
 			world_run(&w);
 			assert_events(&w.asks[0], "examined 7 3;restart;examined 7 3;" BODY_EVENTS("1") ";ok");
 			w.server.scripts[2] = w.server.scripts[3] = bad;
-			world_ask_with(&w, &(struct imap_request){.mailbox = "INBOX", .command = FETCH_TEXT("1"), .fresh = true});
+			world_ask_with(&w,
+				&(struct imap_request){.mailbox = "INBOX", .command = FETCH_TEXT("1"), .fresh = true});
 			world_run(&w);
 			assert_events(&w.asks[1], "examined 7 3;restart;examined 7 3;protocol");
 		}
@@ -199,10 +203,12 @@ static void test_token_expires(void **unused)
 	for (size_t i = 0; i < G_N_ELEMENTS(ends); i++)
 		FOR_EACH_CUT(w)
 		{
-			g_autofree char *script = g_strdup_printf(SIGN_IN INBOX ASKED("a", "1") ASKED("b", "2") "%s", ends[i]);
+			g_autofree char *script = g_strdup_printf(
+				SIGN_IN INBOX ASKED("a", "1") ASKED("b", "2") "%s", ends[i]);
 
 			w.server.scripts[0] = script;
-			w.server.scripts[1] = SIGN_IN INBOX ASKED("a", "1") ASKED("b", "2") BODY("1") "S: $a OK\n" BODY("2") "S: $b OK\n";
+			w.server.scripts[1] = SIGN_IN INBOX ASKED("a", "1") ASKED("b", "2")
+				BODY("1") "S: $a OK\n" BODY("2") "S: $b OK\n";
 			world_ask(&w, "INBOX", FETCH_TEXT("1"));
 			world_ask(&w, "INBOX", FETCH_TEXT("2"));
 			world_run(&w);
@@ -272,9 +278,9 @@ static void test_slow_one_ahead(void **unused)
 	{
 		w.config.timeout_ms = 200;
 		w.config.depth = 2;
-		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1") ASKED("b", "2")
-			"S: * 1 FETCH (UID 1 BODY[] {6000}\n" DRIP DRIP DRIP DRIP DRIP DRIP "S: )\nS: $a OK\n" ASKED("c", "3")
-			"S: $b OK\nS: $c OK\n";
+		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1")
+			ASKED("b", "2") "S: * 1 FETCH (UID 1 BODY[] {6000}\n" DRIP DRIP DRIP DRIP DRIP DRIP
+					"S: )\nS: $a OK\n" ASKED("c", "3") "S: $b OK\nS: $c OK\n";
 		world_ask(&w, "INBOX", FETCH_TEXT("1"));
 		world_ask(&w, "INBOX", FETCH_TEXT("2"));
 		world_ask(&w, "INBOX", FETCH_TEXT("3"));
@@ -295,7 +301,8 @@ static void test_too_slow_is_silence(void **unused)
 	{
 		w.config.timeout_ms = 100;
 		w.tuning.slow_window_ms = 300;
-		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1") "S: * 1 FETCH (UID 1 BODY[] {6000}\n" DROPS DROPS DROPS DROPS;
+		w.server.scripts[0] = SIGN_IN INBOX ASKED(
+			"a", "1") "S: * 1 FETCH (UID 1 BODY[] {6000}\n" DROPS DROPS DROPS DROPS;
 		world_ask(&w, "INBOX", FETCH_TEXT("1"));
 		world_run(&w);
 		assert_events(&w.asks[0], "examined 7 3;body 6000;timeout");
@@ -309,7 +316,8 @@ static void test_throttled(void **unused)
 {
 	static const char *const answers[] = {
 		"S: $a NO Request is throttled. Suggested Backoff Time: 150 milliseconds\n",
-		"S: $a BAD Request is throttled. Suggested Backoff Time: 150 milliseconds\nS: * BYE Connection closed. 14\nX\n",
+		"S: $a BAD Request is throttled. Suggested Backoff Time: 150 milliseconds\nS: * BYE Connection closed. "
+	        "14\nX\n",
 		"S: * BYE Request is throttled. Suggested Backoff Time: 150 milliseconds\nX\n",
 		"S: $a NO [UNAVAILABLE] throttled. Suggested Backoff Time: 150 milliseconds\n",
 	};
@@ -359,8 +367,8 @@ static void test_throttled_too_long(void **unused)
 	FOR_EACH_CUT(w)
 	{
 		w.config.throttle_wait_ms = 1000;
-		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1")
-			"S: $a NO Request is throttled. Suggested Backoff Time: 299961 milliseconds\n";
+		w.server.scripts[0] = SIGN_IN INBOX ASKED(
+			"a", "1") "S: $a NO Request is throttled. Suggested Backoff Time: 299961 milliseconds\n";
 		world_ask(&w, "INBOX", FETCH_TEXT("1"));
 		world_run(&w);
 		assert_events(&w.asks[0], "examined 7 3;restart;throttled");
@@ -394,8 +402,8 @@ static void test_over_quota(void **unused)
 
 	FOR_EACH_CUT(w)
 	{
-		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1") ASKED("b", "2")
-			"S: $a NO [OVERQUOTA] Account exceeded command or bandwidth limits.\nS: $b OK\n";
+		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1") ASKED(
+			"b", "2") "S: $a NO [OVERQUOTA] Account exceeded command or bandwidth limits.\nS: $b OK\n";
 		world_ask(&w, "INBOX", FETCH_TEXT("1"));
 		world_ask(&w, "INBOX", FETCH_TEXT("2"));
 		world_run(&w);
@@ -413,10 +421,10 @@ static void test_depth_falls(void **unused)
 
 	FOR_EACH_CUT(w)
 	{
-		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1") ASKED("b", "2") ASKED("c", "3") BODY("1")
-			"S: $a OK\nS: $b BAD Command Error. 10\nS: $c BAD Command Error. 10\n"
-			ASKED("c", "3") "W 5\nS: $c OK\n" ASKED("b", "2") "W 5\nS: $b OK\n"
-			ASKED("d", "4") "W 5\nS: $d OK\n" ASKED("e", "5") "S: $e OK\n";
+		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1") ASKED("b", "2") ASKED("c", "3")
+			BODY("1") "S: $a OK\nS: $b BAD Command Error. 10\nS: $c BAD Command Error. 10\n" ASKED(
+				"c", "3") "W 5\nS: $c OK\n" ASKED("b", "2") "W 5\nS: $b OK\n" ASKED("d",
+				"4") "W 5\nS: $d OK\n" ASKED("e", "5") "S: $e OK\n";
 		world_ask(&w, "INBOX", FETCH_TEXT("1"));
 		world_ask(&w, "INBOX", FETCH_TEXT("2"));
 		world_ask(&w, "INBOX", FETCH_TEXT("3"));
@@ -437,8 +445,8 @@ static void test_depth_wasnt_it(void **unused)
 
 	FOR_EACH_CUT(w)
 	{
-		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1") ASKED("b", "2") "S: $a OK\nS: $b BAD what?\n" ASKED("b", "2")
-			"S: $b BAD what?\n";
+		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1")
+			ASKED("b", "2") "S: $a OK\nS: $b BAD what?\n" ASKED("b", "2") "S: $b BAD what?\n";
 		world_ask(&w, "INBOX", FETCH_TEXT("1"));
 		world_ask(&w, "INBOX", FETCH_TEXT("2"));
 		world_run(&w);
@@ -458,8 +466,8 @@ static void test_bulk_leaves_one_free(void **unused)
 		w.config.connections = 2;
 		w.config.depth = 2;
 		/* the bulk ones are stuck; the spare connection is there before anybody asks */
-		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1") ASKED("b", "2") "W 150\nS: $a OK\nS: $b OK\n"
-			ASKED("c", "3") "S: $c OK\n";
+		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1")
+			ASKED("b", "2") "W 150\nS: $a OK\nS: $b OK\n" ASKED("c", "3") "S: $c OK\n";
 		w.server.scripts[1] = SIGN_IN INBOX ASKED("x", "9") BODY("9") "S: $x OK\n";
 		ask_bulk(&w, "INBOX", FETCH_TEXT("1"));
 		ask_bulk(&w, "INBOX", FETCH_TEXT("2"));
@@ -482,8 +490,8 @@ static void test_interactive_goes_first_on_one(void **unused)
 	FOR_EACH_CUT(w)
 	{
 		w.config.depth = 1;
-		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1") "W 60\nS: $a OK\n" EXAMINE("\"Sent\"", "8") ASKED("c", "3")
-			"S: $c OK\n" INBOX ASKED("b", "2") "S: $b OK\n";
+		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1") "W 60\nS: $a OK\n" EXAMINE("\"Sent\"", "8")
+			ASKED("c", "3") "S: $c OK\n" INBOX ASKED("b", "2") "S: $b OK\n";
 		ask_bulk(&w, "INBOX", FETCH_TEXT("1"));
 		ask_bulk(&w, "INBOX", FETCH_TEXT("2"));
 		world_run_ms(&w, 30);
@@ -529,8 +537,9 @@ static void test_server_limits_connections(void **unused)
 		{
 			w.config.connections = 3;
 			w.config.depth = 1;
-			w.server.scripts[0] = SIGN_IN EXAMINE("\"a\"", "1") "C: x NOOP\nW 60\nS: $x OK\n" EXAMINE("\"b\"", "2") NOOP
-				EXAMINE("\"a\"", "1") "C: x NOOP\nW 60\nS: $x OK\n" EXAMINE("\"b\"", "2") NOOP;
+			w.server.scripts[0] = SIGN_IN EXAMINE("\"a\"", "1") "C: x NOOP\nW 60\nS: $x OK\n" EXAMINE(
+				"\"b\"", "2")
+				NOOP EXAMINE("\"a\"", "1") "C: x NOOP\nW 60\nS: $x OK\n" EXAMINE("\"b\"", "2") NOOP;
 			w.server.scripts[1] = refusals[i];
 			world_ask(&w, "a", "NOOP");
 			world_ask(&w, "b", "NOOP");
@@ -571,7 +580,8 @@ static void test_a_second_one_fails(void **unused)
 	{
 		/* who has a connection goes on with that one */
 		w.config.connections = 2;
-		w.server.scripts[0] = SIGN_IN EXAMINE("\"a\"", "1") "C: x NOOP\nW 80\nS: $x OK\n" EXAMINE("\"b\"", "2") NOOP;
+		w.server.scripts[0] = SIGN_IN EXAMINE("\"a\"", "1") "C: x NOOP\nW 80\nS: $x OK\n" EXAMINE("\"b\"", "2")
+			NOOP;
 		w.server.scripts[1] = "F can't connect\n";
 		for (unsigned i = 2; i < SCRIPTS_MAX; i++)
 			w.server.scripts[i] = "F can't connect\n";
@@ -662,8 +672,8 @@ static void test_cancel(void **unused)
 		struct ask *a, *b, *c;
 
 		w.config.depth = 2;
-		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1") ASKED("b", "2") "W 40\n" BODY("1") "S: $a OK\n" BODY("2") "S: $b OK\n"
-			ASKED("d", "4") "S: $d OK\n";
+		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1") ASKED("b", "2") "W 40\n" BODY(
+			"1") "S: $a OK\n" BODY("2") "S: $b OK\n" ASKED("d", "4") "S: $d OK\n";
 		a = world_ask(&w, "INBOX", FETCH_TEXT("1"));
 		b = world_ask(&w, "INBOX", FETCH_TEXT("2"));
 		c = world_ask(&w, "INBOX", FETCH_TEXT("3"));
@@ -786,7 +796,8 @@ static void test_submit_in_callback(void **unused)
 
 	FOR_EACH_CUT(w)
 	{
-		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1") "S: $a OK\n" ASKED("b", "2") "S: $b OK\n" ASKED("b", "2") "S: $b OK\n";
+		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1") "S: $a OK\n" ASKED("b", "2") "S: $b OK\n" ASKED(
+			"b", "2") "S: $b OK\n";
 		world_ask(&w, "INBOX", FETCH_TEXT("1"))->on_event = submit_again;
 		world_run(&w);
 		while (w.answered < 3)
@@ -803,7 +814,8 @@ static void test_free_with_all_under_way(void **unused)
 	{
 		w.config.connections = 3;
 		w.config.depth = 2;
-		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1") ASKED("b", "1") "S: * 1 FETCH (UID 1 BODY[] {5}\nS-hel\n";
+		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1")
+			ASKED("b", "1") "S: * 1 FETCH (UID 1 BODY[] {5}\nS-hel\n";
 		w.server.scripts[1] = SIGN_IN INBOX "C: a *\nC: b *\n";
 		w.server.scripts[2] = GREET "C: l AUTHENTICATE *\n";
 		for (unsigned i = 0; i < 8; i++)
@@ -827,11 +839,13 @@ static void test_compressed(void **unused)
 		w.config.host = "imap.example.com";
 		w.config.tls = STREAM_TLS_STARTTLS;
 		w.config.compress = true;
-		w.server.scripts[0] = "C: c CAPABILITY\nS: * CAPABILITY IMAP4rev1 AUTH=XOAUTH2 SASL-IR\nS: $c OK\n"
-				      "C: l AUTHENTICATE XOAUTH2 *\nS: $l OK [CAPABILITY IMAP4rev1 COMPRESS=DEFLATE] in\n"
-				      "C: f LIST \"\" \"\"\nS: $f OK\nC: z COMPRESS DEFLATE\nS: $z OK\nD\nS: * OK now deflated\n" INBOX
-			ASKED("a", "1") "S: * 1 FETCH (UID 1 BODY[] {300000}\nB 300000\nS: )\nS: $a OK\n" ASKED("b", "2") BODY("2")
-			"S: $b OK\n";
+		w.server.scripts[0] =
+			"C: c CAPABILITY\nS: * CAPABILITY IMAP4rev1 AUTH=XOAUTH2 SASL-IR\nS: $c OK\n"
+			"C: l AUTHENTICATE XOAUTH2 *\nS: $l OK [CAPABILITY IMAP4rev1 COMPRESS=DEFLATE] in\n"
+			"C: f LIST \"\" \"\"\nS: $f OK\nC: z COMPRESS DEFLATE\nS: $z OK\nD\nS: * OK now "
+		        "deflated\n" INBOX ASKED("a",
+				"1") "S: * 1 FETCH (UID 1 BODY[] {300000}\nB 300000\nS: )\nS: $a OK\n" ASKED("b", "2")
+				BODY("2") "S: $b OK\n";
 		world_ask(&w, "INBOX", FETCH_TEXT("1"));
 		world_run(&w);
 		assert_events(&w.asks[0], "examined 7 3;body 300000;end 300000;fetch 1;ok");
@@ -852,7 +866,8 @@ static void test_bandwidth_limit(void **unused)
 		uint64_t began = clock_ms();
 
 		w.config.bytes_per_second = 400000;
-		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1") "S: * 1 FETCH (UID 1 BODY[] {200000}\nB 200000\nS: )\nS: $a OK\n";
+		w.server.scripts[0] = SIGN_IN INBOX ASKED(
+			"a", "1") "S: * 1 FETCH (UID 1 BODY[] {200000}\nB 200000\nS: )\nS: $a OK\n";
 		world_ask(&w, "INBOX", FETCH_TEXT("1"));
 		world_run(&w);
 		assert_events(&w.asks[0], "examined 7 3;body 200000;end 200000;fetch 1;ok");
@@ -869,7 +884,8 @@ static void test_round_trips(void **unused)
 	{
 		struct imap_client_state before, after;
 
-		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1") ASKED("b", "2") ASKED("c", "3") "S: $a OK\nS: $b OK\nS: $c OK\n";
+		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1") ASKED("b", "2")
+			ASKED("c", "3") "S: $a OK\nS: $b OK\nS: $c OK\n";
 		world_ask(&w, "INBOX", NULL);
 		world_run(&w);
 		before = state_of(&w);
