@@ -9,6 +9,8 @@
 
 #include "src/base/banned.h"
 
+/* The network forgets idle connections without telling: after sleep, behind NAT. */
+#define STALE_ANSWER_MS 10000u
 #define IDLE_DOUBT_MS 5000u /* after so much idleness a connection may be dead without our knowing */
 
 static struct job *oldest(const struct member *member)
@@ -555,7 +557,8 @@ static void slow_check(struct member *member, uint64_t now_ms, uint64_t bytes)
 
 bool member_tick(struct member *member, uint64_t now_ms)
 {
-	uint64_t bytes;
+	uint64_t bytes, silence_ms = now_ms - member->progress_ms, timeout_ms = member->client->config.timeout_ms;
+	struct error err = {0};
 
 	if (member->state == MEMBER_CONNECTING)
 		return session_tick(member->session, now_ms);
@@ -569,7 +572,11 @@ bool member_tick(struct member *member, uint64_t now_ms)
 		slow_check(member, now_ms, bytes);
 		return true;
 	}
-	if (now_ms - member->progress_ms >= member->client->config.timeout_ms)
+	if (member->was_idle && silence_ms >= MIN(timeout_ms / 3, STALE_ANSWER_MS)) {
+		error_set(&err, ERR_UNREACHABLE, "no answer on a connection that was idle");
+		log_info("imap: %s: a new one may do better", err.text);
+		member_end(member, BLAME_NOBODY, &err);
+	} else if (silence_ms >= timeout_ms)
 		silent(member, now_ms - member->progress_ms, "no answer");
 	else
 		slow_check(member, now_ms, bytes);

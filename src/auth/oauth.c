@@ -2,7 +2,7 @@
 #include "src/auth/oauth.h"
 #include "src/auth/aadsts.h"
 #include "src/auth/assertion.h"
-#include "src/auth/http.h"
+#include "src/auth/jwt.h"
 #include "src/auth/source.h"
 #include "src/base/log.h"
 
@@ -13,7 +13,7 @@
 #include "src/base/banned.h"
 
 /* Longer lives are cut: nobody issues them, and sums must not overflow. */
-#define EXPIRES_IN_MAX_S (366 * 86400)
+#define SECONDS_MAX (366 * 86400)
 /* Room for an assertion, a refresh token and the rest, so that the form doesn't move while it grows. */
 #define FORM_BYTES_USUAL (64u * 1024u)
 
@@ -57,16 +57,15 @@ void auth_oauth_answer_fini(struct auth_oauth_answer *answer)
 	*answer = (struct auth_oauth_answer){0};
 }
 
-/* NULL when it is missing or not a string. */
-static const char *text_of(const cJSON *json, const char *name)
+const char *auth_oauth_text(const cJSON *json, const char *name)
 {
 	return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, name));
 }
 
 /* cJSON frees without wiping. */
-static void json_delete(cJSON *json)
+void auth_oauth_json_free(cJSON *json)
 {
-	static const char *const secrets[] = {"access_token", "refresh_token", "id_token"};
+	static const char *const secrets[] = {"access_token", "refresh_token", "id_token", "device_code"};
 
 	for (size_t i = 0; i < G_N_ELEMENTS(secrets); i++) {
 		cJSON *item = cJSON_GetObjectItemCaseSensitive(json, secrets[i]);
@@ -166,8 +165,8 @@ static const char *word_hint(const char *word)
 static int oauth_error(
 	const cJSON *json, const struct auth_http_reply *reply, struct auth_oauth_answer *answer, struct error *err)
 {
-	const char *word = text_of(json, "error"), *description = text_of(json, "error_description");
-	const char *trace = text_of(json, "trace_id"), *correlation = text_of(json, "correlation_id");
+	const char *word = auth_oauth_text(json, "error"), *description = auth_oauth_text(json, "error_description");
+	const char *trace = auth_oauth_text(json, "trace_id"), *correlation = auth_oauth_text(json, "correlation_id");
 	g_autofree char *line = description_first_line(description ? description : "");
 	uint32_t code = aadsts_code(json, line);
 	const struct auth_aadsts *known = auth_aadsts_find(code);
@@ -188,10 +187,9 @@ static int oauth_error(
 	return rc;
 }
 
-/* A number, or a string that is one: some authorities quote it. */
-static int64_t expires_in_of(const cJSON *json)
+int64_t auth_oauth_seconds(const cJSON *json, const char *name)
 {
-	const cJSON *item = cJSON_GetObjectItemCaseSensitive(json, "expires_in");
+	const cJSON *item = cJSON_GetObjectItemCaseSensitive(json, name);
 	double seconds = -1;
 
 	if (cJSON_IsNumber(item)) {
@@ -206,12 +204,13 @@ static int64_t expires_in_of(const cJSON *json)
 	/* also false for NaN */
 	if (!(seconds >= 1))
 		return -1;
-	return seconds > EXPIRES_IN_MAX_S ? EXPIRES_IN_MAX_S : (int64_t)seconds;
+	return seconds > SECONDS_MAX ? SECONDS_MAX : (int64_t)seconds;
 }
 
 static int token_take(const cJSON *json, struct auth_oauth_answer *answer, struct error *err)
 {
-	const char *access = text_of(json, "access_token"), *refresh = text_of(json, "refresh_token");
+	const char *access = auth_oauth_text(json, "access_token"), *refresh = auth_oauth_text(json, "refresh_token");
+	const char *id = auth_oauth_text(json, "id_token");
 	const cJSON *type = cJSON_GetObjectItemCaseSensitive(json, "token_type");
 	struct secret *raw;
 	int rc;
@@ -229,43 +228,71 @@ static int token_take(const cJSON *json, struct auth_oauth_answer *answer, struc
 	/* longer than any token: keep the one we have rather than fail */
 	if (refresh && *refresh && strlen(refresh) <= AUTH_TOKEN_MAX)
 		answer->refresh_token = secret_new(refresh, strlen(refresh));
-	answer->expires_in_s = expires_in_of(json);
+	answer->expires_in_s = auth_oauth_seconds(json, "expires_in");
+	if (id)
+		auth_jwt_name(id, answer->name, sizeof(answer->name));
 	return 0;
 }
 
-int auth_oauth_request(
-	struct auth_flow *flow, const struct auth_form *form, struct auth_oauth_answer *answer_out, struct error *err)
+int auth_oauth_reply_json(
+	const struct auth_http_reply *reply, struct auth_oauth_answer *answer, cJSON **json_out, struct error *err)
 {
-	const char *url = flow->config->token_url;
+	cJSON *json = json_parse(reply);
+	int rc = 0;
+
+	answer->retry_after_s = reply->retry_after_s;
+	if (!json)
+		rc = foreign_error(reply, err);
+	else if (auth_oauth_text(json, "error"))
+		rc = oauth_error(json, reply, answer, err);
+	else if (reply->status != 200)
+		rc = error_set(err, is_busy(reply) ? ERR_UNREACHABLE : ERR_SIGN_IN, "HTTP %ld without an OAuth error",
+			reply->status);
+	if (rc != 0)
+		auth_oauth_json_free(json);
+	else
+		*json_out = json;
+	return rc;
+}
+
+int auth_oauth_reply_token(const struct auth_http_reply *reply, struct auth_oauth_answer *answer, struct error *err)
+{
+	cJSON *json = NULL;
+	int rc = auth_oauth_reply_json(reply, answer, &json, err);
+
+	if (rc == 0)
+		rc = token_take(json, answer, err);
+	auth_oauth_json_free(json);
+	return rc;
+}
+
+int auth_oauth_post(struct auth_flow *flow, const char *url, const struct auth_form *form,
+	struct auth_http_reply *reply_out, struct error *err)
+{
 	struct auth_http_request request = {.url = url,
 		.form = form->text->str,
 		.form_length = form->text->len,
 		.ca_file = flow->config->ca_file,
 		.timeout_ms = flow->http_timeout_ms,
 		.cancel_fd = flow->cancel_fd};
+
+	flow->requests++;
+	return auth_http_post(&request, reply_out, err);
+}
+
+int auth_oauth_request(
+	struct auth_flow *flow, const struct auth_form *form, struct auth_oauth_answer *answer_out, struct error *err)
+{
+	const char *url = flow->config->token_url;
 	struct auth_http_reply reply = {0};
-	cJSON *json = NULL;
 	int rc;
 
 	*answer_out = (struct auth_oauth_answer){.expires_in_s = -1};
-	flow->requests++;
-	rc = auth_http_post(&request, &reply, err);
-	if (rc == 0) {
-		answer_out->retry_after_s = reply.retry_after_s;
-		json = json_parse(&reply);
-		if (!json)
-			rc = foreign_error(&reply, err);
-		else if (text_of(json, "error"))
-			rc = oauth_error(json, &reply, answer_out, err);
-		else if (reply.status != 200)
-			rc = error_set(err, is_busy(&reply) ? ERR_UNREACHABLE : ERR_SIGN_IN,
-				"HTTP %ld without an OAuth error", reply.status);
-		else
-			rc = token_take(json, answer_out, err);
-	}
+	rc = auth_oauth_post(flow, url, form, &reply, err);
+	if (rc == 0)
+		rc = auth_oauth_reply_token(&reply, answer_out, err);
 	if (rc != 0)
 		error_prefix(err, "token endpoint %.200s", url);
-	json_delete(json);
 	auth_http_reply_fini(&reply);
 	return rc;
 }

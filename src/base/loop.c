@@ -4,15 +4,27 @@
 #include <glib.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/eventfd.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "src/base/banned.h"
+
+struct posted {
+	loop_fn fn;
+	void *data;
+};
 
 struct loop {
 	GMainContext *context;
 	GMainLoop *main;
 	pthread_t thread; /* the one that runs it */
 	bool started;
+	int wake_fd; /* an eventfd: written when `posted` gets its first */
+	struct loop_watch *wake;
+	pthread_mutex_t lock;
+	GArray *posted; /* struct posted; `lock` */
+	GArray *spare;  /* the loop's: emptied, for the next exchange */
 };
 
 struct loop_timer {
@@ -28,10 +40,26 @@ struct loop_watch {
 	void *data;
 };
 
-struct posted {
-	loop_fn fn;
-	void *data;
-};
+/* What is posted from now on comes with the next turn: sources have theirs in between. */
+static void run_posted(void *data, unsigned events)
+{
+	struct loop *loop = data;
+	GArray *batch;
+	eventfd_t count;
+
+	eventfd_read(loop->wake_fd, &count);
+	pthread_mutex_lock(&loop->lock);
+	batch = loop->posted;
+	loop->posted = loop->spare;
+	pthread_mutex_unlock(&loop->lock);
+	for (guint i = 0; i < batch->len; i++) {
+		struct posted posted = g_array_index(batch, struct posted, i);
+
+		posted.fn(posted.data);
+	}
+	g_array_set_size(batch, 0);
+	loop->spare = batch;
+}
 
 struct loop *loop_new(void)
 {
@@ -40,6 +68,13 @@ struct loop *loop_new(void)
 	loop->context = g_main_context_new();
 	loop->main = g_main_loop_new(loop->context, FALSE);
 	loop->thread = pthread_self();
+	pthread_mutex_init(&loop->lock, NULL);
+	loop->posted = g_array_new(FALSE, FALSE, sizeof(struct posted));
+	loop->spare = g_array_new(FALSE, FALSE, sizeof(struct posted));
+	loop->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (loop->wake_fd < 0)
+		g_error("can't make an eventfd");
+	loop->wake = loop_watch_add(loop, loop->wake_fd, LOOP_READ, run_posted, loop);
 	return loop;
 }
 
@@ -47,6 +82,11 @@ void loop_free(struct loop *loop)
 {
 	if (!loop)
 		return;
+	loop_watch_remove(loop->wake);
+	close(loop->wake_fd);
+	g_array_unref(loop->posted);
+	g_array_unref(loop->spare);
+	pthread_mutex_destroy(&loop->lock);
 	g_main_loop_unref(loop->main);
 	g_main_context_unref(loop->context);
 	g_free(loop);
@@ -103,24 +143,17 @@ bool loop_is_current(const struct loop *loop)
 	return pthread_equal(loop->thread, pthread_self());
 }
 
-static gboolean posted_run(gpointer data)
-{
-	struct posted *posted = data;
-
-	posted->fn(posted->data);
-	return G_SOURCE_REMOVE;
-}
-
 void loop_post(struct loop *loop, loop_fn fn, void *data)
 {
-	struct posted *posted = g_new(struct posted, 1);
-	GSource *source = g_idle_source_new();
+	struct posted posted = {fn, data};
+	bool first;
 
-	*posted = (struct posted){fn, data};
-	g_source_set_priority(source, G_PRIORITY_DEFAULT);
-	g_source_set_callback(source, posted_run, posted, g_free);
-	g_source_attach(source, loop->context);
-	g_source_unref(source);
+	pthread_mutex_lock(&loop->lock);
+	first = loop->posted->len == 0;
+	g_array_append_val(loop->posted, posted);
+	pthread_mutex_unlock(&loop->lock);
+	if (first)
+		eventfd_write(loop->wake_fd, 1);
 }
 
 static gboolean timer_run(gpointer data)

@@ -8,6 +8,7 @@ import os
 import pathlib
 import platform
 import shutil
+import signal
 import sys
 import time
 
@@ -95,6 +96,8 @@ def main():
         return 0
     if os.geteuid() != 0:
         sys.exit("scripts/bench: must run as root: the page cache is emptied between runs")
+    # What was started is ended, also then.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("scripts/bench: ended by a signal"))
     folder = pathlib.Path(options.dir).resolve() if options.dir else default_folder()
     try:
         return run(options, folder)

@@ -16,6 +16,7 @@ import json
 import os
 import pathlib
 import shutil
+import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ class Stage:
         # The server's user must get to its mail.
         self.folder.chmod(0o755)
         self.runs = self.folder / "runs"
-        shutil.rmtree(self.runs, ignore_errors=True)
+        self._forget_runs()
         self.runs.mkdir()
         self.binary = pathlib.Path(binary).resolve()
         self.ca = CertificateAuthority(self.folder / "ca")
@@ -74,6 +75,12 @@ class Stage:
 
     def __exit__(self, *_):
         self.dovecot.stop()
+        self._forget_runs()
+
+    def _forget_runs(self):
+        # Of a bench that was killed. Nothing is removed through a mount.
+        for path in mounts_below(self.runs):
+            subprocess.run(["fusermount3", "-uz", path], check=True)
         shutil.rmtree(self.runs, ignore_errors=True)
 
     def new_folder(self, name):
@@ -143,6 +150,12 @@ class Stage:
                 mount.unmount(60)
             finally:
                 mount.end()
+
+
+def mounts_below(folder):
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        points = [line.split()[4] for line in file]
+    return [point for point in points if point.startswith(f"{folder}/")]
 
 
 def default_folder():

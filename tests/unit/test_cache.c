@@ -310,6 +310,29 @@ static void an_empty_body_is_one(void **state)
 	cache_close(cache);
 }
 
+/* A figure for people: machines differ too much to assert one. */
+static void hits_are_timed(void **state)
+{
+	struct cache *cache = help_open(*state, 0);
+	const unsigned count = 5000;
+	gint64 started_us;
+
+	for (uint32_t uid = 1; uid <= count; uid++)
+		help_put_sized(cache, &(struct cache_key){1, 7, uid, false}, 1000);
+	cache_flush(cache);
+	started_us = g_get_monotonic_time();
+	for (uint32_t uid = 1; uid <= count; uid++) {
+		struct cache_body *body = NULL;
+		struct error err;
+
+		assert_int_equal(cache_body_get(cache, &(struct cache_key){1, 7, uid, false}, &body, &err), 1);
+		assert_int_equal(cache_body_length(body), 1000);
+		cache_body_unref(body);
+	}
+	print_message("cache_body_get: %.2f us\n", (double)(g_get_monotonic_time() - started_us) / count);
+	cache_close(cache);
+}
+
 static void the_first_body_stays(void **state)
 {
 	struct cache *cache = help_open(*state, 0);
@@ -588,6 +611,7 @@ int main(void)
 		TEST(a_cleared_listing_counts_as_unknown),
 		TEST(bodies_come_back),
 		TEST(an_empty_body_is_one),
+		TEST(hits_are_timed),
 		TEST(the_first_body_stays),
 		TEST(uids_include_what_is_queued),
 		TEST(own_file_above_its_size),

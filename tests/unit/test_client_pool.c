@@ -170,6 +170,26 @@ static void test_dead_since_long(void **unused)
 	}
 }
 
+/* Behind a NAT that has forgotten it: not even an error comes. */
+static void test_lost_without_a_word(void **unused)
+{
+	struct world w;
+
+	FOR_EACH_CUT(w)
+	{
+		w.config.timeout_ms = 300;
+		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1");
+		w.server.scripts[1] = SIGN_IN INBOX ASKED("a", "1") "W 150\n" BODY("1") "S: $a OK\n";
+		world_ask(&w, "INBOX", NULL);
+		world_run(&w);
+		((struct member *)w.client->members->pdata[0])->idle_since_ms -= 60000;
+		world_ask(&w, "INBOX", FETCH_TEXT("1"));
+		world_run(&w);
+		/* the new connection may take its time */
+		assert_events(&w.asks[1], "examined 7 3;restart;examined 7 3;" BODY_EVENTS("1") ";ok");
+	}
+}
+
 static void test_idle_connection_ends(void **unused)
 {
 	struct world w;
@@ -317,7 +337,7 @@ static void test_throttled(void **unused)
 	static const char *const answers[] = {
 		"S: $a NO Request is throttled. Suggested Backoff Time: 150 milliseconds\n",
 		"S: $a BAD Request is throttled. Suggested Backoff Time: 150 milliseconds\nS: * BYE Connection closed. "
-	        "14\nX\n",
+		"14\nX\n",
 		"S: * BYE Request is throttled. Suggested Backoff Time: 150 milliseconds\nX\n",
 		"S: $a NO [UNAVAILABLE] throttled. Suggested Backoff Time: 150 milliseconds\n",
 	};
@@ -843,7 +863,7 @@ static void test_compressed(void **unused)
 			"C: c CAPABILITY\nS: * CAPABILITY IMAP4rev1 AUTH=XOAUTH2 SASL-IR\nS: $c OK\n"
 			"C: l AUTHENTICATE XOAUTH2 *\nS: $l OK [CAPABILITY IMAP4rev1 COMPRESS=DEFLATE] in\n"
 			"C: f LIST \"\" \"\"\nS: $f OK\nC: z COMPRESS DEFLATE\nS: $z OK\nD\nS: * OK now "
-		        "deflated\n" INBOX ASKED("a",
+			"deflated\n" INBOX ASKED("a",
 				"1") "S: * 1 FETCH (UID 1 BODY[] {300000}\nB 300000\nS: )\nS: $a OK\n" ASKED("b", "2")
 				BODY("2") "S: $b OK\n";
 		world_ask(&w, "INBOX", FETCH_TEXT("1"));
@@ -909,6 +929,7 @@ int main(void)
 		cmocka_unit_test(test_gives_up_in_the_end),
 		cmocka_unit_test(test_garbage),
 		cmocka_unit_test(test_dead_since_long),
+		cmocka_unit_test(test_lost_without_a_word),
 		cmocka_unit_test(test_idle_connection_ends),
 		cmocka_unit_test(test_token_expires),
 		cmocka_unit_test(test_token_expires_each_time),
