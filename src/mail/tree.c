@@ -443,6 +443,7 @@ static void apply(struct tree_check *check, uint32_t session)
 	/* numbers come from the index: not under the lock */
 	for (guint i = 0; i < check->listed->len; i++) {
 		struct listed *listed = &g_array_index(check->listed, struct listed, i);
+		bool unchanged;
 
 		folder = ensure(mail, listed->raw, listed->folder.delimiter, made);
 		folder->listed = folder != mail->root;
@@ -452,12 +453,14 @@ static void apply(struct tree_check *check, uint32_t session)
 		folder->attributes = listed->folder.attributes;
 		if (strcmp(folder->raw, "INBOX") == 0)
 			folder->attributes |= MAIL_FOLDER_INBOX;
-		pthread_rwlock_unlock(&mail->lock);
-		if (status_unchanged(folder, &listed->folder)) {
+		unchanged = status_unchanged(folder, &listed->folder);
+		if (unchanged)
 			folder->checked_at = clock_unix();
-			folder->fresh_ms = folder->attempt_ms = now_ms;
+		pthread_rwlock_unlock(&mail->lock);
+		if (unchanged) {
+			folder->fresh_ms = folder->attempt_ms = check->started_ms;
 			if (listed->folder.highestmodseq)
-				folder->flags_ms = now_ms;
+				folder->flags_ms = check->started_ms;
 			atomic_store(&folder->fresh_until_s, fresh_until(mail, now_ms));
 		}
 	}
