@@ -340,7 +340,7 @@ static void waiting_tick(struct imap_client *client, uint64_t now_ms)
 		}
 	if (!client->limbo.head)
 		return;
-	if (client->last_error.code && !client->members->len)
+	if (client->last_error.code && client->last_error.code != ERR_THROTTLED && !client->members->len)
 		err = client->last_error;
 	else
 		error_set(

@@ -576,10 +576,11 @@ bool member_tick(struct member *member, uint64_t now_ms)
 		error_set(&err, ERR_UNREACHABLE, "no answer on a connection that was idle");
 		log_info("imap: %s: a new one may do better", err.text);
 		member_end(member, BLAME_NOBODY, &err);
-	} else if (silence_ms >= timeout_ms)
-		silent(member, now_ms - member->progress_ms, "no answer");
-	else
+	} else if (silence_ms >= timeout_ms) {
+		silent(member, silence_ms, "no answer");
+	} else {
 		slow_check(member, now_ms, bytes);
+	}
 	return false;
 }
 

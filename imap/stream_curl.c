@@ -52,6 +52,7 @@ struct curl_stream {
 	bool want_write;
 	bool drained; /* the last read found nothing: poll() tells the next */
 	bool in_watch;
+	unsigned events; /* that the watch asks for */
 	enum stream_tls tls;
 	char *host;
 	uint16_t port;
@@ -143,7 +144,7 @@ static void socket_watch_free(gpointer data)
 	g_free(socket);
 }
 
-static void watch_run(void *data, unsigned events);
+static void watch_update(struct curl_stream *c);
 
 static void connect_end(struct curl_stream *c, CURLcode code)
 {
@@ -155,7 +156,7 @@ static void connect_end(struct curl_stream *c, CURLcode code)
 	if (code == CURLE_OK && c->fd != CURL_SOCKET_BAD) {
 		c->state = CONNECTED;
 		c->drained = true;
-		c->watch = loop_watch_add(c->loop, c->fd, LOOP_READ, watch_run, c);
+		watch_update(c);
 	} else {
 		c->state = FAILED;
 		connect_error(c, code);
@@ -279,11 +280,17 @@ static ssize_t curl_stream_connect(struct stream *s, struct error *err)
 	return c->err.code;
 }
 
+static void watch_run(void *data, unsigned events);
+
 static void watch_update(struct curl_stream *c)
 {
 	/* A watch that asks for nothing would still report hang-ups, again and again. */
 	unsigned events = (c->drained ? LOOP_READ : 0) | (c->want_write ? LOOP_WRITE : 0);
 
+	/* inside watch_run() only what it ends with counts */
+	if (c->in_watch || events == c->events)
+		return;
+	c->events = events;
 	if (!events) {
 		loop_watch_remove(c->watch);
 		c->watch = NULL;
@@ -297,15 +304,13 @@ static void watch_update(struct curl_stream *c)
 static void watch_run(void *data, unsigned events)
 {
 	struct curl_stream *c = data;
-	bool was_drained = c->drained;
 
 	c->drained = false;
 	c->in_watch = true;
 	c->stream.ready(c->stream.ctx);
 	c->in_watch = false;
 	/* a reader that stopped early comes back by itself; until then silence about what it knows */
-	if (c->drained != was_drained)
-		watch_update(c);
+	watch_update(c);
 }
 
 static ssize_t curl_stream_read(struct stream *s, void *buffer, size_t size, struct error *err)
@@ -317,12 +322,8 @@ static ssize_t curl_stream_read(struct stream *s, void *buffer, size_t size, str
 	if (code == CURLE_OK)
 		return (ssize_t)got;
 	if (code == CURLE_AGAIN) {
-		if (!c->drained) {
-			c->drained = true;
-			/* watch_run() does so itself, and mostly needn't */
-			if (!c->in_watch)
-				watch_update(c);
-		}
+		c->drained = true;
+		watch_update(c);
 		return STREAM_AGAIN;
 	}
 	return error_set(err, ERR_UNREACHABLE, "the connection to %s:%u broke: %s", c->host, c->port,

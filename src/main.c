@@ -20,6 +20,8 @@ static const struct command *const commands[] = {
 	&command_ls,
 	&command_cat,
 	&command_status,
+	&command_login,
+	&command_logout,
 	&command_token,
 	&command_warm,
 	&command_cache,

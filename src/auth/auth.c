@@ -50,6 +50,8 @@ struct auth {
 	uint32_t generation;              /* of the newest credential there ever was */
 	uint64_t renew_at_ms, ends_at_ms; /* of `current` */
 	uint64_t stamp;                   /* of the files, when they were last read */
+	struct secret *unsaved;           /* a refresh token that couldn't be stored; NULL = none */
+	uint64_t unsaved_stamp;
 
 	auth_reload_fn reload; /* NULL = the configuration never changes */
 	void *reload_ctx;
@@ -84,7 +86,7 @@ struct auth_fill {
 struct job {
 	struct auth *auth; /* the loop's thread only */
 	struct shared *shared;
-	struct secret *spent;
+	struct secret *spent, *unsaved;
 	struct auth_flow flow;
 	struct auth_obtained obtained;
 	struct error err;
@@ -192,6 +194,7 @@ static void auth_unref(struct auth *auth)
 	if (--auth->references > 0)
 		return;
 	credential_fini(&auth->current);
+	secret_unref(auth->unsaved);
 	secret_unref(auth->literals[0]);
 	secret_unref(auth->literals[1]);
 	shared_unref(auth->shared);
@@ -382,7 +385,9 @@ static void job_destroy(void *ctx)
 	struct job *job = ctx;
 
 	secret_unref(job->obtained.secret);
+	secret_unref(job->obtained.unsaved);
 	secret_unref(job->spent);
+	secret_unref(job->unsaved);
 	shared_unref(job->shared);
 	g_free(job);
 }
@@ -434,6 +439,11 @@ static void job_done(void *ctx)
 	auth->requests += job->flow.requests;
 	if (job->obtained.stamp)
 		auth->stamp = job->obtained.stamp;
+	if (job->obtained.unsaved || job->rc == 0) {
+		secret_unref(auth->unsaved);
+		auth->unsaved = g_steal_pointer(&job->obtained.unsaved);
+		auth->unsaved_stamp = job->obtained.stamp;
+	}
 	if (job->rc == 0 && is_expired_one(auth, job))
 		job->rc = error_set(&job->err, ERR_SIGN_IN, "%s gives the token that the server calls expired",
 			auth->shared->config.token.command ? "token_command" : "token_file");
@@ -445,6 +455,7 @@ static void job_done(void *ctx)
 		return;
 	} else {
 		auth->last_error = job->err;
+		auth->spent |= job->obtained.forgotten;
 		log_info("%s: no new credential: %s", auth_account(auth), job->err.text);
 		if (job->obtained.refused)
 			refuse(auth);
@@ -464,13 +475,16 @@ static bool job_start(struct auth *auth)
 	job->shared = shared_ref(auth->shared);
 	job->spent = auth->have && auth->spent ? secret_ref(auth->current.secret) : NULL;
 	job->stamp = auth->stamp;
+	job->unsaved = secret_ref(auth->unsaved);
 	job->asked_ms = now_ms(auth);
 	job->asked_unix = clock_unix();
 	job->flow = (struct auth_flow){.config = &auth->shared->config,
 		.cancel_fd = -1,
 		.http_timeout_ms = auth->tuning.http_timeout_ms,
 		.command_timeout_ms = auth->tuning.command_timeout_ms,
-		.spent = job->spent};
+		.spent = job->spent,
+		.unsaved = job->unsaved,
+		.unsaved_stamp = auth->unsaved_stamp};
 	auth->impatient = false;
 	auth->task = auth_task_start(auth->loop, job_work, job_done, job_destroy, job);
 	if (!auth->task) {

@@ -34,8 +34,8 @@ void auth_oauth_answer_fini(struct auth_oauth_answer *answer);
  * What an endpoint's answer says. 0: the object is in *json_out, to be freed by auth_oauth_json_free(). Errors as
  * auth_oauth_request() has them; `answer` gets `error` and `retry_after_s` in any case.
  */
-int auth_oauth_reply_json(const struct auth_http_reply *reply, struct auth_oauth_answer *answer, struct cJSON **json_out,
-	struct error *err);
+int auth_oauth_reply_json(const struct auth_http_reply *reply, struct auth_oauth_answer *answer,
+	struct cJSON **json_out, struct error *err);
 /* The same for a token endpoint's: 0 = access_token is set. */
 int auth_oauth_reply_token(const struct auth_http_reply *reply, struct auth_oauth_answer *answer, struct error *err);
 void auth_oauth_json_free(struct cJSON *json); /* wiped; NULL is fine */

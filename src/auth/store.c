@@ -50,9 +50,96 @@ char *auth_store_path(const struct auth_config *config)
 	return path_of(config, ".token");
 }
 
+/* Where a file is written before it takes the other's place. One name: what a killed process left is found again. */
+static char *path_new(const struct auth_config *config)
+{
+	return path_of(config, ".token.new");
+}
+
 static int failed(const char *path, struct error *err)
 {
 	return error_set(err, ERR_STORAGE, "%s: %s", path, g_strerror(errno));
+}
+
+static int directory_sync(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc;
+
+	if (fd < 0)
+		return -1;
+	rc = fsync(fd);
+	close(fd);
+	return rc;
+}
+
+static bool is_text(const cJSON *json, const char *name, const char *wanted)
+{
+	const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, name));
+
+	return text && wanted && strcmp(text, wanted) == 0;
+}
+
+/* The whole file, NUL-terminated; NULL with errno. */
+static char *file_read(const char *path, size_t *length_out)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	char *text = NULL;
+	struct stat st;
+	ssize_t got = -1;
+
+	if (fd < 0)
+		return NULL;
+	if (fstat(fd, &st) == 0) {
+		if (!S_ISREG(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 077))
+			errno = EPERM;
+		else if ((text = g_malloc0(STORE_BYTES_MAX + 1)))
+			got = read(fd, text, STORE_BYTES_MAX);
+	}
+	close(fd);
+	if (got < 0) {
+		g_free(text);
+		return NULL;
+	}
+	*length_out = (size_t)got;
+	return text;
+}
+
+/* JSON tells by its end that it is whole; cJSON frees without wiping, but the text stays the caller's. */
+static bool is_whole(const struct auth_config *config, const char *text, size_t length)
+{
+	cJSON *json = cJSON_ParseWithLength(text, length);
+	cJSON *refresh = cJSON_GetObjectItemCaseSensitive(json, "refresh_token");
+	cJSON *access = cJSON_GetObjectItemCaseSensitive(json, "access_token");
+	bool whole = is_text(json, "token_url", config->token_url) && is_text(json, "client_id", config->client_id) &&
+	             (cJSON_IsString(refresh) || cJSON_IsString(access));
+
+	if (cJSON_IsString(refresh))
+		secret_wipe(refresh->valuestring, strlen(refresh->valuestring));
+	if (cJSON_IsString(access))
+		secret_wipe(access->valuestring, strlen(access->valuestring));
+	cJSON_Delete(json);
+	return whole;
+}
+
+/*
+ * A process that was killed between writing new tokens and putting them in place: they are the ones that count, because
+ * an authority that rotates refresh tokens may take the old one no more.
+ */
+static void recover(const struct auth_config *config)
+{
+	g_autofree char *fresh = path_new(config);
+	g_autofree char *path = auth_store_path(config);
+	size_t length = 0;
+	char *text = file_read(fresh, &length);
+	bool whole = text && is_whole(config, text, length);
+
+	if (!text && errno == ENOENT)
+		return;
+	secret_free_text(text);
+	if (whole && rename(fresh, path) == 0)
+		directory_sync(config->state_dir);
+	else
+		unlink(fresh);
 }
 
 int auth_store_lock(struct auth_flow *flow, int *lock_fd_out, struct error *err)
@@ -84,6 +171,7 @@ int auth_store_lock(struct auth_flow *flow, int *lock_fd_out, struct error *err)
 			return rc;
 		}
 	}
+	recover(flow->config);
 	*lock_fd_out = fd;
 	return 0;
 }
@@ -92,38 +180,6 @@ void auth_store_unlock(int lock_fd)
 {
 	if (lock_fd >= 0)
 		close(lock_fd);
-}
-
-/* The whole file, NUL-terminated; NULL with errno. */
-static char *file_read(const char *path, size_t *length_out)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	char *text = NULL;
-	struct stat st;
-	ssize_t got = -1;
-
-	if (fd < 0)
-		return NULL;
-	if (fstat(fd, &st) == 0) {
-		if (!S_ISREG(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 077))
-			errno = EPERM;
-		else if ((text = g_malloc0(STORE_BYTES_MAX + 1)))
-			got = read(fd, text, STORE_BYTES_MAX);
-	}
-	close(fd);
-	if (got < 0) {
-		g_free(text);
-		return NULL;
-	}
-	*length_out = (size_t)got;
-	return text;
-}
-
-static bool is_text(const cJSON *json, const char *name, const char *wanted)
-{
-	const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, name));
-
-	return text && wanted && strcmp(text, wanted) == 0;
 }
 
 static struct secret *take_secret(const cJSON *json, const char *name)
@@ -216,21 +272,10 @@ static int write_all(int fd, const char *text, size_t length)
 	return 0;
 }
 
-static int directory_sync(const char *path)
-{
-	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc;
-
-	if (fd < 0)
-		return -1;
-	rc = fsync(fd);
-	close(fd);
-	return rc;
-}
-
 int auth_store_save(const struct auth_config *config, const struct auth_tokens *tokens, struct error *err)
 {
 	g_autofree char *path = auth_store_path(config);
-	g_autofree char *tmp = path ? g_strconcat(path, ".XXXXXX", NULL) : NULL;
+	g_autofree char *fresh = path_new(config);
 	char *text;
 	int fd, rc = 0;
 
@@ -238,19 +283,20 @@ int auth_store_save(const struct auth_config *config, const struct auth_tokens *
 		return error_set(err, ERR_STORAGE, "this account keeps no tokens");
 	if (g_mkdir_with_parents(config->state_dir, 0700) != 0)
 		return failed(config->state_dir, err);
-	fd = mkostemp(tmp, O_CLOEXEC); /* 0600 */
+	unlink(fresh);
+	fd = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
-		return failed(tmp, err);
+		return failed(fresh, err);
 	text = tokens_print(config, tokens);
 	if (write_all(fd, text, strlen(text)) != 0 || fsync(fd) != 0)
-		rc = failed(tmp, err);
+		rc = failed(fresh, err);
 	close(fd);
 	secret_wipe(text, strlen(text));
 	cJSON_free(text);
-	if (rc == 0 && rename(tmp, path) != 0)
+	if (rc == 0 && rename(fresh, path) != 0)
 		rc = failed(path, err);
 	if (rc != 0)
-		unlink(tmp);
+		unlink(fresh);
 	else if (directory_sync(config->state_dir) != 0)
 		rc = failed(config->state_dir, err);
 	return rc;
@@ -259,8 +305,11 @@ int auth_store_save(const struct auth_config *config, const struct auth_tokens *
 int auth_store_forget(const struct auth_config *config, struct error *err)
 {
 	g_autofree char *path = auth_store_path(config);
+	g_autofree char *fresh = path_new(config);
 
 	if (path && unlink(path) != 0 && errno != ENOENT)
 		return failed(path, err);
+	if (fresh && unlink(fresh) != 0 && errno != ENOENT)
+		return failed(fresh, err);
 	return 0;
 }

@@ -2,7 +2,8 @@
 /*
  * Tokens of a person's sign-in, kept across programs: one JSON file an account, 0600 in config->state_dir (0700),
  * replaced atomically and synced before the tokens in it are used, so that a crash at any point leaves either the old
- * or the new refresh token. A lock file beside it makes refreshing single flight across processes.
+ * or the new refresh token, and what a killed process had written but not put in place is found by the next. A lock
+ * file beside it makes refreshing single flight across processes.
  *
  * A file belongs to (token_url, client_id): with another of either its tokens count as absent, because a refresh token
  * is never shown to another endpoint. App-only tokens (client credentials) aren't kept: asking anew costs one request,
@@ -23,7 +24,10 @@ void auth_tokens_fini(struct auth_tokens *tokens);
 /* NULL for methods that store nothing. */
 char *auth_store_path(const struct auth_config *config);
 
-/* Waits for other processes up to the flow's http_timeout_ms. ERR_TIMEOUT, ERR_INTERRUPTED, ERR_STORAGE. */
+/*
+ * Waits for other processes up to the flow's http_timeout_ms, then finishes what one that was killed left.
+ * ERR_TIMEOUT, ERR_INTERRUPTED, ERR_STORAGE.
+ */
 int auth_store_lock(struct auth_flow *flow, int *lock_fd_out, struct error *err);
 void auth_store_unlock(int lock_fd); /* -1 is fine */
 

@@ -12,10 +12,14 @@
 
 #include "src/base/banned.h"
 
-static int login_needed(struct auth_flow *flow, struct auth_obtained *obtained, struct error *err)
+static int login_needed(
+	struct auth_flow *flow, const struct auth_tokens *tokens, struct auth_obtained *obtained, struct error *err)
 {
 	obtained->refused = true;
-	error_set(err, ERR_SIGN_IN, "nobody has signed in yet");
+	obtained->forgotten = !tokens->access;
+	error_set(err, ERR_SIGN_IN, "%s",
+		tokens->access ? "the sign-in has ended: the authority gave no refresh token"
+			       : "nobody has signed in yet");
 	error_hint(err, "run `mailtree login %s`", flow->config->account);
 	return ERR_SIGN_IN;
 }
@@ -65,14 +69,27 @@ static int refresh(
 			secret_unref(tokens->refresh);
 			tokens->refresh = secret_ref(answer.refresh_token);
 		}
-		/* before the token is used; on a full disk it still serves this process */
-		if (auth_store_save(flow->config, tokens, &saving) != 0)
+		/* before the token is used; on a full disk they still serve this process */
+		if (auth_store_save(flow->config, tokens, &saving) != 0) {
 			log_error("%s: the new tokens can't be stored: %s", flow->config->account, saving.text);
+			obtained->unsaved = secret_ref(tokens->refresh);
+		}
 		obtained->life_s = answer.expires_in_s;
 	}
 	auth_oauth_answer_fini(&answer);
 	auth_form_free(form);
 	return rc;
+}
+
+static int tokens_load(struct auth_flow *flow, struct auth_tokens *tokens, struct error *err)
+{
+	int rc = auth_store_load(flow->config, tokens, err);
+
+	if (rc != 0 || !flow->unsaved || auth_source_stamp(flow->config) != flow->unsaved_stamp)
+		return rc;
+	secret_unref(tokens->refresh);
+	tokens->refresh = secret_ref((struct secret *)flow->unsaved);
+	return 0;
 }
 
 int auth_flow_stored(struct auth_flow *flow, struct auth_obtained *obtained_out, struct error *err)
@@ -83,9 +100,10 @@ int auth_flow_stored(struct auth_flow *flow, struct auth_obtained *obtained_out,
 	int rc = auth_store_lock(flow, &lock_fd, err);
 
 	if (rc == 0)
-		rc = auth_store_load(flow->config, &tokens, err);
+		rc = tokens_load(flow, &tokens, err);
 	if (rc == 0 && !access_is_fresh(flow, &tokens, now))
-		rc = tokens.refresh ? refresh(flow, &tokens, obtained_out, err) : login_needed(flow, obtained_out, err);
+		rc = tokens.refresh ? refresh(flow, &tokens, obtained_out, err)
+		                    : login_needed(flow, &tokens, obtained_out, err);
 	else if (rc == 0)
 		obtained_out->life_s = tokens.access_expires_at - now;
 	if ((rc == ERR_UNREACHABLE || rc == ERR_TIMEOUT) && access_is_usable(flow, &tokens, now)) {
@@ -94,6 +112,9 @@ int auth_flow_stored(struct auth_flow *flow, struct auth_obtained *obtained_out,
 	}
 	if (rc == 0)
 		obtained_out->secret = secret_ref(tokens.access);
+	/* it waits for a disk that takes it, or for its successor */
+	if (!obtained_out->unsaved && flow->unsaved && secret_equal(tokens.refresh, flow->unsaved))
+		obtained_out->unsaved = secret_ref(tokens.refresh);
 	/* under the lock: what a `login` writes from now on is news */
 	obtained_out->stamp = auth_source_stamp(flow->config);
 	auth_tokens_fini(&tokens);

@@ -162,7 +162,9 @@ static int oauth_compose(struct settings_draft *draft, struct error *err)
 	rc = rc ? rc : url_compose(draft, &auth->token_url, "token_url", "token", err);
 	if (rc == 0 && auth->method == AUTH_AUTHORIZATION_CODE)
 		rc = url_compose(draft, &auth->auth_url, "auth_url", "authorize", err);
-	if (rc == 0 && auth->method == AUTH_DEVICE_CODE)
+	/* `login --device` may take this way too, where the provider has it */
+	if (rc == 0 && (auth->method == AUTH_DEVICE_CODE ||
+			       (auth->method == AUTH_AUTHORIZATION_CODE && draft->authority && draft->tenant)))
 		rc = url_compose(draft, &auth->device_url, "device_url", "devicecode", err);
 	if (rc != 0)
 		return rc;

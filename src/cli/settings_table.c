@@ -91,7 +91,8 @@ static const struct {
 	{"outlook-personal", "authority", "https://login.microsoftonline.com"},
 	{"outlook-personal", "tenant", "consumers"},
 	{"gmail", "host", "imap.gmail.com"},
-	{"gmail", "auth_url", "https://accounts.google.com/o/oauth2/v2/auth"},
+	/* the query asks for a refresh token, which Google else gives at the first consent only */
+	{"gmail", "auth_url", "https://accounts.google.com/o/oauth2/v2/auth?access_type=offline&prompt=consent"},
 	{"gmail", "token_url", "https://oauth2.googleapis.com/token"},
 	{"gmail", "device_url", "https://oauth2.googleapis.com/device/code"},
 	{"gmail", "scope", "https://mail.google.com/"},

@@ -14,7 +14,7 @@
 #define PIECE_BYTES (256u * 1024u) /* of a message, in one record */
 #define MESSAGES_AT_ONCE 64u
 
-static const char *const command_names[WORK_COMMANDS] = {"mountpoint", "status", "ls", "cat", "warm"};
+static const char *const command_names[WORK_COMMANDS] = {"mountpoint", "status", "ls", "cat", "warm", "retry"};
 
 const char *work_command_name(enum work_command command)
 {
@@ -476,6 +476,9 @@ int work_run(const struct work *work, const struct work_request *request, const 
 		return cat(work, request, sink, err);
 	case WORK_WARM:
 		return work_warm(work, request->folder, sink, err);
+	case WORK_RETRY:
+		mail_retry_now(work->mail);
+		return 0;
 	case WORK_COMMANDS:
 		break;
 	}

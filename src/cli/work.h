@@ -18,6 +18,7 @@ enum work_command {
 	WORK_LS,         /* folders, or the messages of one: the contract's JSON */
 	WORK_CAT,        /* one message's octets */
 	WORK_WARM,       /* bodies into the cache; a record of how far it is, now and then, and at the end */
+	WORK_RETRY,      /* no record: backoffs and refusals are forgotten, as by SIGHUP */
 	WORK_COMMANDS,
 };
 const char *work_command_name(enum work_command command);

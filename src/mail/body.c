@@ -462,15 +462,18 @@ void mail_slice_fini(struct mail_slice *slice)
 static int expect(struct mail *mail, struct mail_folder *folder, const struct look *look, uint64_t expected,
 	uint64_t size, struct error *err)
 {
+	struct error problem;
+
 	if (!look->exact || look->size_bytes != size)
 		size_tell(mail, folder, &look->key, size);
 	if (expected == UINT64_MAX || expected == size)
 		return 0;
-	error_set(err, ERR_BROKEN,
+	error_set(&problem, ERR_BROKEN,
 		"the message has %" G_GUINT64_FORMAT " bytes where %" G_GUINT64_FORMAT
 		" were promised: the size is right from now on",
 		size, expected);
-	mail_note_error(mail, err, "%s, UID %u", folder->raw, look->key.uid);
+	mail_note_error(mail, &problem, "%s, UID %u", folder->raw, look->key.uid);
+	error_copy(err, &problem);
 	return ERR_BROKEN;
 }
 

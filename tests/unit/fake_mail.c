@@ -585,6 +585,11 @@ size_t mail_messages_next(struct mail *mail, struct mail_folder *folder, uint32_
 	return used;
 }
 
+GArray *mail_messages_cached(struct mail *mail, struct mail_folder *folder)
+{
+	return g_array_new(FALSE, FALSE, sizeof(uint32_t));
+}
+
 bool mail_message_find(struct mail *mail, struct mail_folder *folder, uint32_t uid, struct mail_message *message_out)
 {
 	pthread_mutex_lock(&mail->lock);

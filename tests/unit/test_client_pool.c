@@ -177,9 +177,9 @@ static void test_lost_without_a_word(void **unused)
 
 	FOR_EACH_CUT(w)
 	{
-		w.config.timeout_ms = 300;
+		w.config.timeout_ms = 900;
 		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1");
-		w.server.scripts[1] = SIGN_IN INBOX ASKED("a", "1") "W 150\n" BODY("1") "S: $a OK\n";
+		w.server.scripts[1] = SIGN_IN INBOX ASKED("a", "1") "W 350\n" BODY("1") "S: $a OK\n";
 		world_ask(&w, "INBOX", NULL);
 		world_run(&w);
 		((struct member *)w.client->members->pdata[0])->idle_since_ms -= 60000;
@@ -263,7 +263,7 @@ static void test_silence(void **unused)
 
 	FOR_EACH_CUT(w)
 	{
-		w.config.timeout_ms = 200;
+		w.config.timeout_ms = 400;
 		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1") ASKED("b", "2") "W 20\nS: * OK still here\n";
 		w.server.scripts[1] = SIGN_IN INBOX ASKED("b", "2") BODY("2") "S: $b OK\n";
 		world_ask(&w, "INBOX", FETCH_TEXT("1"));
@@ -291,12 +291,12 @@ static void test_silence_in_a_literal(void **unused)
 /* Bytes for the one ahead are a sign of life for the one behind, on the wire or not. */
 static void test_slow_one_ahead(void **unused)
 {
-#define DRIP "W 80\nB 1000\n"
+#define DRIP "W 150\nB 1000\n"
 	struct world w;
 
 	FOR_EACH_CUT(w)
 	{
-		w.config.timeout_ms = 200;
+		w.config.timeout_ms = 500;
 		w.config.depth = 2;
 		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1")
 			ASKED("b", "2") "S: * 1 FETCH (UID 1 BODY[] {6000}\n" DRIP DRIP DRIP DRIP DRIP DRIP
@@ -335,11 +335,11 @@ static void test_too_slow_is_silence(void **unused)
 static void test_throttled(void **unused)
 {
 	static const char *const answers[] = {
-		"S: $a NO Request is throttled. Suggested Backoff Time: 150 milliseconds\n",
-		"S: $a BAD Request is throttled. Suggested Backoff Time: 150 milliseconds\nS: * BYE Connection closed. "
+		"S: $a NO Request is throttled. Suggested Backoff Time: 450 milliseconds\n",
+		"S: $a BAD Request is throttled. Suggested Backoff Time: 450 milliseconds\nS: * BYE Connection closed. "
 		"14\nX\n",
-		"S: * BYE Request is throttled. Suggested Backoff Time: 150 milliseconds\nX\n",
-		"S: $a NO [UNAVAILABLE] throttled. Suggested Backoff Time: 150 milliseconds\n",
+		"S: * BYE Request is throttled. Suggested Backoff Time: 450 milliseconds\nX\n",
+		"S: $a NO [UNAVAILABLE] throttled. Suggested Backoff Time: 450 milliseconds\n",
 	};
 	struct world w;
 
@@ -350,7 +350,7 @@ static void test_throttled(void **unused)
 			uint64_t began = clock_ms();
 
 			/* the pause is longer than the timeout, and yet nobody's fault */
-			w.config.timeout_ms = 100;
+			w.config.timeout_ms = 300;
 			script = g_strdup_printf(SIGN_IN INBOX ASKED("a", "1") "%s%s", answers[i],
 				strstr(answers[i], "BYE") ? "" : ASKED("a", "1") BODY("1") "S: $a OK\n");
 			w.server.scripts[0] = script;
@@ -358,7 +358,7 @@ static void test_throttled(void **unused)
 			world_ask(&w, "INBOX", FETCH_TEXT("1"));
 			world_run(&w);
 			assert_events(&w.asks[0], "examined 7 3;restart;examined 7 3;" BODY_EVENTS("1") ";ok");
-			assert_true(clock_ms() - began >= 150);
+			assert_true(clock_ms() - began >= 450);
 			assert_int_equal(state_of(&w).throttled, 1);
 		}
 }

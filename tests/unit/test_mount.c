@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
@@ -41,7 +42,14 @@ static uint64_t size_of(uint32_t uid)
 	return uid == MESSAGES ? 0 : 500 + uid * 7919ull % 44000;
 }
 
-/* The server's process: the model and the filesystem, until it is unmounted. */
+static struct fs *served;
+
+static void on_orphaned(int number)
+{
+	fs_stop(served);
+}
+
+/* The server's process: the model and the filesystem, until it is unmounted or the test has ended without that. */
 static void G_GNUC_NORETURN serve(const char *point, const struct fake_options *options, int ready_fd)
 {
 	struct mail *mail = fake_new(options);
@@ -58,6 +66,9 @@ static void G_GNUC_NORETURN serve(const char *point, const struct fake_options *
 		fprintf(stderr, "%s (%s)\n", err.text, err.hint);
 	if (write(ready_fd, code ? "n" : "y", 1) != 1 || code)
 		_exit(1);
+	served = fs;
+	signal(SIGTERM, on_orphaned);
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	code = fs_run(fs, &err);
 	fs_free(fs);
 	fake_free(mail);
