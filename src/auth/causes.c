@@ -98,8 +98,8 @@ static bool has_certain(const GPtrArray *causes)
 	return false;
 }
 
-void auth_causes_add(GPtrArray *causes, const struct auth_evidence *e, const char *id, bool certain,
-	const char *format, ...)
+void auth_causes_add(
+	GPtrArray *causes, const struct auth_evidence *e, const char *id, bool certain, const char *format, ...)
 {
 	const struct auth_cause_entry *entry = auth_cause_entry_find(id);
 	struct auth_cause *cause;
@@ -258,6 +258,7 @@ static const struct {
 	uint32_t code;
 	const char *id;
 } aadsts_causes[] = {
+	{16000, "person-unknown"},
 	{28002, "wrong-scope"},
 	{28003, "wrong-scope"},
 	{50020, "person-unknown"},
@@ -267,8 +268,11 @@ static const struct {
 	{50072, "second-factor"},
 	{50074, "second-factor"},
 	{50076, "second-factor"},
+	{50078, "second-factor"},
 	{50079, "second-factor"},
 	{50097, "blocked-by-policy"},
+	{50132, "sign-in-again"},
+	{50133, "sign-in-again"},
 	{50158, "second-factor"},
 	{50173, "sign-in-again"},
 	{50196, "authority-busy"},
@@ -278,6 +282,7 @@ static const struct {
 	{53003, "blocked-by-policy"},
 	{65001, "no-admin-consent"},
 	{70000, "sign-in-again"},
+	{70002, "wrong-client-secret"},
 	{70008, "sign-in-again"},
 	{70011, "wrong-scope"},
 	{70043, "sign-in-again"},
@@ -288,6 +293,7 @@ static const struct {
 	{90095, "no-admin-consent"},
 	{500011, "wrong-scope"},
 	{530035, "blocked-by-policy"},
+	{700011, "app-not-in-tenant"},
 	{700016, "app-not-in-tenant"},
 	{700022, "wrong-scope"},
 	{700027, "wrong-certificate"},
@@ -405,10 +411,11 @@ static void find_claims(const struct auth_evidence *e, const struct auth_claims 
 	if (!auth_claims_are_microsoft(claims))
 		return;
 	if (*claims->audience && !auth_claims_are_exchange(claims)) {
-		auth_causes_add(causes, e, "token-for-other-resource", true, "aud: the token is for %s", claims->audience);
+		auth_causes_add(
+			causes, e, "token-for-other-resource", true, "aud: the token is for %s", claims->audience);
 	} else if (claims->is_app && !claims->imap_app) {
-		auth_causes_add(causes, e, "token-lacks-permission", true, "roles: %s; IMAP.AccessAsApp isn't among them",
-			or_name(claims->roles, "none"));
+		auth_causes_add(causes, e, "token-lacks-permission", true,
+			"roles: %s; IMAP.AccessAsApp isn't among them", or_name(claims->roles, "none"));
 		auth_causes_add(causes, e, "no-admin-consent", false,
 			"roles: a permission that nobody has consented to isn't in the token");
 	} else if (!claims->is_app && !claims->imap_user) {
@@ -513,8 +520,8 @@ static void add_ranked(const struct auth_evidence *e, const char *const ids[CAUS
 			continue;
 		if (claims && *claims->user && e->user &&
 			(strcmp(ids[i], "token-for-other-user") == 0 || strcmp(ids[i], "shared-mailbox-rights") == 0))
-			auth_causes_add(causes, e, ids[i], false, "the token's user is %s, `user` is %s; %s", claims->user,
-				e->user, words);
+			auth_causes_add(causes, e, ids[i], false, "the token's user is %s, `user` is %s; %s",
+				claims->user, e->user, words);
 		else if (claims && *claims->object && strcmp(ids[i], "wrong-object-id") == 0)
 			auth_causes_add(causes, e, ids[i], false, "%s; the token's oid is %s", words, claims->object);
 		else
@@ -641,7 +648,8 @@ GPtrArray *auth_causes_find(const struct auth_evidence *e)
 		return causes;
 	}
 	if (e->token_code) {
-		/* of two troubles the one that stands nearer to the start comes first; without a token none is at the end */
+		/* of two troubles the one that stands nearer to the start comes first; without a token none is at the
+		 * end */
 		if (e->stage != AUTH_STAGE_MAIL && e->stage < AUTH_STAGE_SIGN_IN)
 			find_stage(e, causes);
 		g_autoptr(GPtrArray) of_token = auth_causes_new();

@@ -21,7 +21,7 @@
 #define AUTH_WORDS_MAX 400u /* bytes of somebody's words in one cause's evidence */
 
 struct auth_cause {
-	char *id;    /* stable: programs may branch on it; "aadsts-NUMBER" for codes without a cause of their own */
+	char *id; /* stable: programs may branch on it; "aadsts-NUMBER" for codes without a cause of their own */
 	char *title;
 	bool certain;
 	char *evidence; /* what was seen */

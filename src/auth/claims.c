@@ -118,6 +118,30 @@ void auth_claims_read(const char *token, size_t length, struct auth_claims *clai
 	cJSON_Delete(json);
 }
 
+static void describe(GString *line, const char *name, const char *value)
+{
+	if (*value)
+		g_string_append_printf(line, ", %s %s", name, value);
+}
+
+char *auth_claims_describe(const struct auth_claims *claims, size_t length, int64_t now)
+{
+	GString *line;
+
+	if (!claims->readable)
+		return g_strdup_printf("%zu bytes that can't be read from here, as it may be", length);
+	line = g_string_new(claims->is_app ? "an app's" : "a person's");
+	describe(line, "aud", claims->audience);
+	describe(line, claims->is_app ? "app" : "upn", claims->is_app ? claims->app : claims->user);
+	describe(line, "scp", claims->scopes);
+	describe(line, "roles", claims->roles);
+	if (claims->expires_at > now)
+		g_string_append_printf(line, ", good for %" G_GINT64_FORMAT " s", claims->expires_at - now);
+	else if (claims->expires_at)
+		g_string_append_printf(line, ", expired %" G_GINT64_FORMAT " s ago", now - claims->expires_at);
+	return g_string_free(line, FALSE);
+}
+
 bool auth_claims_are_microsoft(const struct auth_claims *claims)
 {
 	static const char *const issuers[] = {"https://sts.windows.net/", "https://login.microsoftonline.",

@@ -24,16 +24,18 @@ struct auth_claims {
 	char app[AUTH_CLAIM_MAX];    /* appid or azp */
 	char object[AUTH_CLAIM_MAX]; /* oid: of an app-only token, the Enterprise application's object id */
 	char tenant[AUTH_CLAIM_MAX];
-	bool is_app;                /* app-only: no person behind it */
-	bool imap_user;             /* IMAP.AccessAsUser.All among the scopes, however long their list */
-	bool imap_app;              /* IMAP.AccessAsApp among the roles */
-	bool mail_scopes;           /* any Mail.… among scopes and roles */
-	int64_t expires_at;         /* seconds since 1970; 0 = not told */
+	bool is_app;        /* app-only: no person behind it */
+	bool imap_user;     /* IMAP.AccessAsUser.All among the scopes, however long their list */
+	bool imap_app;      /* IMAP.AccessAsApp among the roles */
+	bool mail_scopes;   /* any Mail.… among scopes and roles */
+	int64_t expires_at; /* seconds since 1970; 0 = not told */
 	int64_t not_before;
 };
 
 /* Always fills in `claims_out`. */
 void auth_claims_read(const char *token, size_t length, struct auth_claims *claims_out);
+/* One line about it, for people; g_free it. `length` is the token's. */
+char *auth_claims_describe(const struct auth_claims *claims, size_t length, int64_t now);
 /* Microsoft's authority has issued it, as it says. */
 bool auth_claims_are_microsoft(const struct auth_claims *claims);
 /* The audience is Exchange, in any cloud. */

@@ -107,17 +107,17 @@ static int print_result(
 	const struct call *call, const struct settings *s, const struct auth_login_result *result, struct error *err)
 {
 	g_autofree char *name = output_cell(result->name, 0, false);
-	unsigned mounts = nudge_mounts(call, s->account);
-	bool other = *name && g_ascii_strcasecmp(name, s->user) != 0;
 	int code = output_print(err, "%s: signed in%s%s\n", s->account, *name ? " as " : "", name);
 
-	if (code == 0 && other)
+	if (code == 0 && *name && g_ascii_strcasecmp(name, s->user) != 0)
 		code = output_print(err, "The mailbox is %s: %s needs access to it.\n", s->user, name);
 	if (code == 0 && !result->renewable)
-		code = output_print(err, "The authority gave no refresh token: this sign-in ends with its access "
-		                         "token. Let `scope` ask for "
-					 "offline_access, or as the provider wants it.\n");
-	if (code == 0 && mounts > 0)
+		code = output_print(err,
+			"The authority gave no refresh token: this sign-in ends with its access token. Let `scope` ask for "
+			"offline_access, or for what the provider calls it.\n");
+	if (code == 0)
+		code = output_flush(err);
+	if (nudge_mounts(call, s->account) > 0 && code == 0)
 		code = output_print(err, "Its mounts go on.\n");
 	return code;
 }

@@ -51,6 +51,38 @@ static void size_lied(struct mail *mail, const struct mail_folder *folder, uint3
 	cache_trait_put(mail->cache, "sizes.lied", "1");
 }
 
+static uint64_t lie_key(uint32_t folder, uint32_t uid)
+{
+	return (uint64_t)folder << 32 | uid;
+}
+
+/*
+ * Under trust programs were told a size, and the kernel with them, that isn't the true one. Whoever reads next may
+ * take a part for the whole: that one read fails, whether it was itself or a prefetch that found out.
+ */
+static void lie_add(struct mail *mail, const struct mail_folder *folder, uint32_t uid)
+{
+	uint64_t *key = g_new(uint64_t, 1);
+
+	*key = lie_key(folder->cache_id, uid);
+	pthread_mutex_lock(&mail->lies_lock);
+	g_hash_table_add(mail->lies, key);
+	pthread_mutex_unlock(&mail->lies_lock);
+}
+
+static bool lie_take(struct mail *mail, const struct cache_key *key)
+{
+	uint64_t wanted = lie_key(key->folder, key->uid);
+	bool found;
+
+	if (!mail->sizes_trusted)
+		return false;
+	pthread_mutex_lock(&mail->lies_lock);
+	found = g_hash_table_remove(mail->lies, &wanted);
+	pthread_mutex_unlock(&mail->lies_lock);
+	return found;
+}
+
 void body_size_learn(struct mail *mail, struct mail_folder *folder, uint32_t uid, uint64_t size_bytes, bool confirms)
 {
 	struct mail_event event = {.type = MAIL_EVENT_MESSAGE_SIZE,
@@ -66,6 +98,9 @@ void body_size_learn(struct mail *mail, struct mail_folder *folder, uint32_t uid
 		return;
 	told = row->size_bytes;
 	was_exact = row->flags & ROW_SIZE_EXACT;
+	/* before the row tells the truth: who reads that must not be taken for one who was told it */
+	if (mail->sizes_trusted && told != size_bytes)
+		lie_add(mail, folder, uid);
 	pthread_rwlock_wrlock(&mail->lock);
 	row->size_bytes = size_bytes;
 	row->flags |= ROW_SIZE_EXACT;
@@ -344,7 +379,7 @@ static int find(struct mail *mail, const struct look *look, struct cache_body **
 	}
 	if (!found && (*body_out = held_find(mail, &look->key)))
 		found = 1;
-	return found;
+	return found == 1;
 }
 
 bool body_is_cached(struct mail *mail, struct mail_folder *folder, uint32_t uid)
@@ -468,11 +503,22 @@ static int expect(struct mail *mail, struct mail_folder *folder, const struct lo
 		size_tell(mail, folder, &look->key, size);
 	if (expected == UINT64_MAX || expected == size)
 		return 0;
+	lie_take(mail, &look->key);
 	error_set(&problem, ERR_BROKEN,
 		"the message has %" G_GUINT64_FORMAT " bytes where %" G_GUINT64_FORMAT
 		" were promised: the size is right from now on",
 		size, expected);
 	mail_note_error(mail, &problem, "%s, UID %u", folder->raw, look->key.uid);
+	error_copy(err, &problem);
+	return ERR_BROKEN;
+}
+
+static int lied(struct mail *mail, const struct mail_folder *folder, uint32_t uid, struct error *err)
+{
+	struct error problem;
+
+	error_set(&problem, ERR_BROKEN, "the server told a wrong size of the message: it is right from now on");
+	mail_note_error(mail, &problem, "%s, UID %u", folder->raw, uid);
 	error_copy(err, &problem);
 	return ERR_BROKEN;
 }
@@ -563,6 +609,8 @@ int mail_read(struct mail *mail, struct mail_folder *folder, uint32_t uid, uint6
 
 	*slice_out = (struct mail_slice){.fd = -1};
 	look_at(mail, folder, uid, &look);
+	if (!waiter->since_ms && expected_size != UINT64_MAX && lie_take(mail, &look.key))
+		return lied(mail, folder, uid, err);
 	if (find(mail, &look, &body) == 1) {
 		if (!waiter->since_ms)
 			atomic_fetch_add(&mail->cache_hits, 1);

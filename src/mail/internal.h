@@ -162,6 +162,8 @@ struct mail {
 	atomic_ullong fetched_bytes, fetched_messages, cache_hits, cache_misses, prefetched;
 	atomic_uint sizes_confirmed;
 	atomic_bool sizes_lied;
+	pthread_mutex_t lies_lock; /* innermost */
+	GHashTable *lies;          /* folder and uid (body.c) of messages whose next reader may have been told a wrong size */
 	int64_t daily_day; /* loop only */
 	uint64_t daily_used;
 	uint64_t daily_saved;

@@ -53,6 +53,8 @@ int mail_new(struct loop *loop, const struct mail_config *config, struct cache *
 	pthread_mutex_init(&mail->load_lock, NULL);
 	pthread_mutex_init(&mail->park_lock, NULL);
 	pthread_mutex_init(&mail->errors_lock, NULL);
+	pthread_mutex_init(&mail->lies_lock, NULL);
+	mail->lies = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
 	pthread_rwlock_init(&mail->streams_lock, NULL);
 	g_queue_init(&mail->parks);
 	g_queue_init(&mail->walks);
@@ -103,6 +105,8 @@ void mail_free(struct mail *mail)
 	pthread_mutex_destroy(&mail->load_lock);
 	pthread_mutex_destroy(&mail->park_lock);
 	pthread_mutex_destroy(&mail->errors_lock);
+	pthread_mutex_destroy(&mail->lies_lock);
+	g_hash_table_unref(mail->lies);
 	g_strfreev(mail->folder_globs);
 	g_strfreev(mail->exclude_globs);
 	g_free(mail->account);

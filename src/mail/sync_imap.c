@@ -29,7 +29,7 @@ enum phase {
 	PHASE_NEW,     /* metadata from the old UIDNEXT on */
 	PHASE_FLAGS,   /* flags of all */
 	PHASE_PROBE,   /* identity of some */
-	PHASE_SET,     /* UID SEARCH ALL */
+	PHASE_SET,     /* UID SEARCH ALL, or where that fails the UIDs by FETCH */
 	PHASE_PART,    /* metadata of a part of `missing` */
 	PHASE_BARE,    /* of one message, without its header fields */
 };
@@ -42,7 +42,7 @@ struct run {
 	enum phase phase;
 	struct imap_mailbox mailbox;
 	bool reset; /* everything comes anew */
-	bool did_changed, did_new, did_flags, did_probe, did_set;
+	bool did_changed, did_new, did_flags, did_probe, did_set, set_by_fetch;
 	unsigned restarts;
 	bool vanished_known;      /* QRESYNC answered: what is gone was told */
 	struct imap_set received; /* UIDs with metadata in this phase */
@@ -155,6 +155,8 @@ static void on_fetch(struct run *run, const struct imap_fetch *fetch)
 
 	if (!(fetch->items & IMAP_FETCH_UID) || !fetch->uid)
 		return;
+	if (run->phase == PHASE_SET && run->set_by_fetch)
+		imap_set_add(&run->all, fetch->uid, fetch->uid);
 	if (run->phase == PHASE_PROBE && (fetch->items & IMAP_FETCH_INTERNALDATE)) {
 		job->probed(job->ctx, fetch->uid, fetch->internal_date, fetch->size_bytes);
 		return;
@@ -434,6 +436,19 @@ static bool is_about_content(int code)
 	return code == ERR_REFUSED || code == ERR_PROTOCOL;
 }
 
+/* A server may fall over SEARCH, session and all, for one message that it can't parse, and still count them. */
+static bool set_again(struct run *run, int code, const struct error *err)
+{
+	if (run->set_by_fetch || !(is_about_content(code) || code == ERR_UNREACHABLE))
+		return false;
+	log_info("%s: SEARCH failed (%s): asking for the UIDs by FETCH", run->job->name, err->text);
+	run->set_by_fetch = true;
+	imap_set_clear(&run->all);
+	g_string_assign(run->command, "UID FETCH 1:* (UID)");
+	submit(run, PHASE_SET);
+	return true;
+}
+
 static void on_done(void *ctx, int code, const struct error *err)
 {
 	struct run *run = ctx;
@@ -477,6 +492,8 @@ static void on_done(void *ctx, int code, const struct error *err)
 	case PHASE_SET: {
 		struct imap_set missing;
 
+		if (code && set_again(run, code, err))
+			return;
 		if (code)
 			break;
 		if (imap_set_count(&run->all) > LIMIT_MESSAGES) {

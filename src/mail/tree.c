@@ -359,7 +359,11 @@ static void on_restart(void *ctx)
 	check->too_many = false;
 }
 
-/* What LIST-STATUS told is what an EXAMINE would: no check of the folder is needed where nothing changed. */
+/*
+ * What LIST-STATUS told is what an EXAMINE would: no check of the folder is needed where nothing changed. That holds
+ * for its first check by this process alone, which would cost a round trip for each folder of a remounted account:
+ * servers answer STATUS from caches that may be a little behind, so who asks again gets an EXAMINE.
+ */
 static bool status_unchanged(const struct mail_folder *folder, const struct source_folder *status)
 {
 	return status->has_status && folder->checked_at && folder->state.uidvalidity == status->uidvalidity &&
@@ -453,7 +457,8 @@ static void apply(struct tree_check *check, uint32_t session)
 		folder->attributes = listed->folder.attributes;
 		if (strcmp(folder->raw, "INBOX") == 0)
 			folder->attributes |= MAIL_FOLDER_INBOX;
-		unchanged = status_unchanged(folder, &listed->folder);
+		unchanged = !folder->fresh_ms && mail->config.poll_s && mail->config.stale_s < 0 &&
+		            status_unchanged(folder, &listed->folder);
 		if (unchanged)
 			folder->checked_at = clock_unix();
 		pthread_rwlock_unlock(&mail->lock);

@@ -90,6 +90,9 @@ def calm_authority(request):
         authority.set_fault(None)
         authority.set_delay(0)
         authority.set_lifetime(3600)
+        authority.set_person("hint")
+        authority.sign_ins.rotation = "overlap"
+        authority.clock_skew_s = 0
 
 
 @pytest.fixture(scope="session")
@@ -120,10 +123,11 @@ def goimap(tmp_path_factory, truth):
 
 
 def make_home(place):
-    known = len(place.authority.tokens.texts())
+    known = set(place.authority.secret_texts())
 
     def secrets():
-        found = {f"a token ({number})": token for number, token in enumerate(place.authority.tokens.texts()[known:])}
+        texts = [text for text in place.authority.secret_texts() if text not in known]
+        found = {f"a token or code ({number})": text for number, text in enumerate(texts)}
         found |= {f"the password of {user}": place.password(user) for user in (OLENA,)}
         found |= {f"client secret {number}": secret.value for number, secret in enumerate(place.app.secrets)}
         return found | {"the second server's password": Scripted.PASSWORD}

@@ -6,7 +6,8 @@
     leaks.py       finds secrets in logs, however they are written
 
     authority.py   an OAuth authority that speaks Microsoft identity v2.0; directory.py: whom it knows,
-                   tokens.py: what it gave out, oautherror.py: its errors, grants/: one file a grant
+                   tokens.py: what it gave out, people.py: sign-ins of persons and their refresh tokens,
+                   clients.py: how clients prove themselves, oautherror.py: its errors, grants/: one file a grant
     certs.py       a private certificate authority, and certificates that are wrong in chosen ways
     dovecot.py     a private Dovecot: TLS, STARTTLS, XOAUTH2, OAUTHBEARER, PLAIN, LOGIN
     goimap.py      a second server of another make, without extensions

@@ -9,12 +9,18 @@
     authority.counters()
     authority.stop()
 
-Endpoints: POST /TENANT/oauth2/v2.0/token · POST /introspect (RFC 7662, asked by Dovecot) ·
+    authority.set_person(person)                    # who sits at the browser; None declines, "hint" (default) is login_hint
+    authority.devices()[-1].decide(person)          # grants/device_code.py
+    authority.sign_ins.rotation = "strict"          # people.py; .revoke_all(), .most_uses(), .counters
+    authority.clock_skew_s = 240                    # its clock is so much ahead
+
+Endpoints: GET /TENANT/oauth2/v2.0/authorize · POST /TENANT/oauth2/v2.0/{token,devicecode} · POST /introspect (RFC 7662, asked by Dovecot) ·
 POST /control with `Authorization: Bearer CONTROL_SECRET` and {"action": NAME, …}: the same switches from
 another process. As a program: python3 -m lab authority --help.
 """
 
 import collections
+import html
 import http.server
 import json
 import re
@@ -28,6 +34,7 @@ import urllib.parse
 from . import grants, net
 from .directory import Directory
 from .oautherror import OAuthError, aadsts
+from .people import SignIns
 from .tokens import TokenStore
 
 TENANTS_OF_ALL = ("common", "organizations", "consumers")
@@ -43,6 +50,11 @@ class Authority:
     def __init__(self, port=0, certificate=None, directory=None):
         self.directory = directory or Directory()
         self.tokens = TokenStore()
+        self.sign_ins = SignIns()
+        self.codes = {}
+        self.clock_skew_s = 0.0
+        self.device_interval_s = 1.0
+        self.device_life_s = 900.0
         self.control_secret = secrets.token_urlsafe(24)
         self._certificate = certificate
         self._port = port
@@ -54,6 +66,9 @@ class Authority:
         self._delay_s = 0.0
         self._stop = threading.Event()
         self._counters = collections.Counter()
+        self._person = "hint"
+        self._devices = {}
+        self._seen = set()
 
     # Life
 
@@ -118,7 +133,40 @@ class Authority:
         with self._lock:
             self._counters[name] += 1
 
+    def set_person(self, person):
+        """Who is at the browser from now on: a directory.Person, None for one who declines, or "hint"."""
+        self._person = person
+
+    def devices(self):
+        with self._lock:
+            return list(self._devices.values())
+
     # What the grants use
+
+    def now(self):
+        return time.time() + self.clock_skew_s
+
+    def person_at_browser(self, tenant, hint):
+        return tenant.people.get(hint) if self._person == "hint" else self._person
+
+    def add_device(self, device):
+        with self._lock:
+            self._devices[device.code] = device
+
+    def find_device(self, code):
+        with self._lock:
+            return self._devices.get(code)
+
+    def remove_device(self, device):
+        with self._lock:
+            del self._devices[device.code]
+
+    def take_once(self, kind, value):
+        """Whether it comes for the first time."""
+        with self._lock:
+            is_new = (kind, value) not in self._seen
+            self._seen.add((kind, value))
+        return is_new
 
     def expires_in(self):
         return int(self._lifetime_s)
@@ -135,18 +183,56 @@ class Authority:
             if not grant_type:
                 raise aadsts(900144, parameter="grant_type")
             self.count(f"token:{grant_type}")
-            tenant = self.directory.find_tenant(tenant_name)
-            if tenant is None and tenant_name not in TENANTS_OF_ALL:
-                raise aadsts(90002, tenant=tenant_name)
+            tenant = self._find_tenant(tenant_name)
             grant = grants.GRANTS.get(grant_type)
             if grant is None:
                 raise aadsts(70003, grant=grant_type)
+            if tenant is None and grant is not grants.client_credentials:
+                tenant = self._tenant_of_all(form)
             body = grant.answer(self, tenant, form)
         except OAuthError as error:
             self.count("refused")
             return error.status, error.body()
         self.count("issued")
         return 200, body
+
+    def _find_tenant(self, name):
+        tenant = self.directory.find_tenant(name)
+        if tenant is None and name not in TENANTS_OF_ALL:
+            raise aadsts(90002, tenant=name)
+        return tenant
+
+    def _tenant_of_all(self, form):
+        """common, organizations, consumers: the one in which the app is registered."""
+        for tenant in self.directory.tenants():
+            if form.get("client_id") in tenant.apps:
+                return tenant
+        raise aadsts(700016, app=form.get("client_id"), tenant="common")
+
+    def answer_device(self, tenant_name, form):
+        self.count("device")
+        try:
+            tenant = self._find_tenant(tenant_name) or self._tenant_of_all(form)
+            return 200, grants.device_code.begin(self, tenant, form)
+        except OAuthError as error:
+            self.count("refused")
+            return error.status, error.body()
+
+    def answer_authorize(self, tenant_name, query):
+        """(where the browser is sent, None), or (None, what the page says)."""
+        self.count("authorize")
+        try:
+            tenant = self._find_tenant(tenant_name) or self._tenant_of_all(query)
+            return grants.authorization_code.authorize(self, tenant, query), None
+        except OAuthError as error:
+            self.count("refused")
+            return None, error.body()["error_description"]
+
+    def secret_texts(self):
+        """Everything that it gave out and that mustn't be seen."""
+        with self._lock:
+            codes, devices = list(self.codes), list(self._devices)
+        return self.tokens.texts() + self.sign_ins.texts() + codes + devices
 
     def answer_introspect(self, form):
         """`mailboxes` is a regular expression of the mailboxes that may be opened: Dovecot's oauth2 passdb
@@ -265,10 +351,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         path = urllib.parse.urlsplit(self.path).path
         authority = self.server.authority
         token_path = re.fullmatch(r"/([^/]+)/oauth2/v2\.0/token", path)
+        device_path = re.fullmatch(r"/([^/]+)/oauth2/v2\.0/devicecode", path)
         if token_path:
             authority.delay()
             if not self._play(authority.take_fault()):
                 self._send(*authority.answer_token(urllib.parse.unquote(token_path[1]), _form(body)))
+        elif device_path:
+            authority.delay()
+            if not self._play(authority.take_fault()):
+                self._send(*authority.answer_device(urllib.parse.unquote(device_path[1]), _form(body)))
         elif path == "/introspect":
             self._send(*authority.answer_introspect(_form(body)))
         elif path == "/control":
@@ -277,7 +368,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._send(404, {"error": "not found"})
 
     def do_GET(self):
-        self._send(404, {"error": "not found"})
+        parts = urllib.parse.urlsplit(self.path)
+        authorize_path = re.fullmatch(r"/([^/]+)/oauth2/v2\.0/authorize", parts.path)
+        if not authorize_path:
+            self._send(404, {"error": "not found"})
+            return
+        target, refusal = self.server.authority.answer_authorize(
+            urllib.parse.unquote(authorize_path[1]), _form(parts.query.encode()))
+        if target:
+            self._send_bytes(302, "text/html", b"", {"Location": target})
+        else:
+            self._send_bytes(400, "text/html; charset=utf-8", html.escape(refusal).encode())
 
     def _control(self, body):
         given = self.headers.get("Authorization", "")

@@ -11,6 +11,40 @@ import uuid
 
 CODES = {
     70000: (400, "invalid_grant", "The provided authorization code or refresh token is malformed or invalid."),
+    28003: (400, "invalid_request", "Provided value for the input parameter scope cannot be empty when requesting an "
+            "access token using the provided authorization code. Please specify a valid scope."),
+    50011: (400, "invalid_request", "The redirect URI '{redirect}' specified in the request does not match the redirect "
+            "URIs configured for the application '{app}'. Make sure the redirect URI sent in the request matches one "
+            "added to your application in the Azure portal."),
+    50027: (400, "invalid_request", "JWT token is invalid or malformed."),
+    500112: (400, "invalid_grant", "The reply address '{given}' does not match the reply address '{wanted}' provided when "
+             "requesting Authorization code."),
+    501481: (400, "invalid_grant", "The Code_Verifier does not match the code_challenge supplied in the authorization "
+             "request."),
+    50173: (400, "invalid_grant", "The provided grant has expired due to it being revoked, a fresh auth token is needed. "
+            "The user might have changed or reset their password."),
+    54005: (400, "invalid_grant", "OAuth2 Authorization code was already redeemed, please retry with a new valid code or "
+            "use an existing refresh token."),
+    65004: (400, "access_denied", "User declined to consent to access the app."),
+    70008: (400, "invalid_grant", "The provided authorization code or refresh token has expired due to inactivity. Send a "
+            "new interactive authorization request for this user and resource."),
+    70011: (400, "invalid_scope", "The provided value for the input parameter 'scope' is not valid. The scope '{scope}' is "
+            "not valid."),
+    70016: (400, "authorization_pending", "OAuth 2.0 device flow error. Authorization is pending. Continue polling."),
+    70018: (400, "bad_verification_code", "Invalid verification code due to User typing in wrong user code for device code "
+            "flow."),
+    70019: (400, "expired_token", "Verification code expired. Have the user retry the sign-in."),
+    700005: (400, "invalid_grant", "Provided Authorization Code is intended to use against other tenant, thus rejected."),
+    700021: (401, "invalid_client", "Client assertion application identifier doesn't match 'client_id' parameter."),
+    700022: (400, "invalid_request", "The provided value for the input parameter 'scope' isn't valid because it contains "
+             "more than one resource."),
+    700023: (401, "invalid_client", "Client assertion audience claim does not match Realm issuer."),
+    700024: (401, "invalid_client", "Client assertion is not within its valid time range."),
+    700025: (401, "invalid_client", "Client is public so neither 'client_assertion' nor 'client_secret' should be "
+             "presented."),
+    700027: (401, "invalid_client", "Client assertion failed signature validation. The key was not found by thumbprint."),
+    7000218: (401, "invalid_client", "The request body must contain the following parameter: 'client_assertion' or "
+              "'client_secret'."),
     70003: (400, "unsupported_grant_type", "The app requested an unsupported grant type '{grant}'."),
     90002: (400, "invalid_request", "Tenant '{tenant}' not found. Check to make sure you have the correct "
             "tenant ID and are signing into the correct cloud. Check with your subscription administrator, "

@@ -8,7 +8,9 @@
         place.fetch_all(client, "INBOX")                         # {uid: bytes}
         place.authority.revoke_all()
 
-Mailboxes OLENA and TEAM may be opened by the app; EVE exists and may not. The password of each is
+    text = place.person_account("work", auth="device-code")  # the same for a person's sign-in: place.people[OLENA]
+
+Mailboxes OLENA and TEAM may be opened by the app; EVE exists and may not. OLENA as a person opens TEAM, too. The password of each is
 place.password(user). Keys of account() override or add; None leaves one out.
 """
 
@@ -29,6 +31,7 @@ OLENA = f"olena@{TENANT}"
 TEAM = f"team@{TENANT}"
 EVE = f"eve@{TENANT}"
 SCOPE = "https://outlook.office365.com/.default"
+SCOPE_OF_PERSON = "https://outlook.office.com/IMAP.AccessAsUser.All offline_access openid email"
 
 # imaplib gives up on lines longer than this; a folder of 100,000 answers SEARCH with more.
 imaplib._MAXLINE = 100_000_000
@@ -42,6 +45,9 @@ class Place:
         self.authority = authority or Authority()
         self.tenant = self.authority.directory.find_tenant(TENANT) or self.authority.directory.add_tenant(TENANT)
         self.app = self.tenant.add_app([OLENA, TEAM], client_id, secret)
+        self.public_app = self.tenant.add_app(is_public=True)
+        self.people = {user: self.tenant.add_person(user) for user in (OLENA, TEAM, EVE)}
+        self.people[OLENA].shared.add(TEAM)
         self.authority.start()
         self.certificate = self.ca.issue("imap")
         self.dovecot = Dovecot(self.folder / "dovecot", self.certificate, f"{self.authority.url}/introspect",
@@ -86,6 +92,10 @@ class Place:
         } | keys
         lines = [f"{key} = {value}" for key, value in values.items() if value is not None]
         return "\n".join([f"[{group}]", *lines, ""])
+
+    def person_account(self, group, user=OLENA, auth="authorization-code", **keys):
+        return self.account(group, user, **({
+            "auth": auth, "client_id": self.public_app.client_id, "client_secret_file": None, "scope": SCOPE_OF_PERSON} | keys))
 
     # The independent witness
 

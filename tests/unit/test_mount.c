@@ -194,47 +194,55 @@ static void on_signal(int number)
 {
 }
 
+/* Reads the first byte; exits with errno. Returns when its signals are as the test wants them. */
 static pid_t reader_begin(const char *path, bool handles)
 {
-	pid_t pid = fork();
+	int ready[2];
+	char byte;
+	pid_t pid;
 
+	assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
+	pid = fork();
 	if (pid == 0) {
 		struct sigaction action = {.sa_handler = handles ? on_signal : SIG_DFL};
-		char byte;
 		int fd;
 
 		sigaction(SIGINT, &action, NULL);
+		close(ready[1]);
 		fd = open(path, O_RDONLY | O_CLOEXEC);
 		_exit(fd < 0 || read(fd, &byte, 1) < 0 ? errno : 0);
 	}
+	close(ready[1]);
+	assert_int_equal(read(ready[0], &byte, 1), 0);
+	close(ready[0]);
 	return pid;
 }
 
 static void wait_until_sleeping(pid_t pid)
 {
 	g_autofree char *path = g_strdup_printf("/proc/%d/stat", pid);
+	char state = 'R';
 
-	for (;;) {
+	while (state != 'S' && state != 'D') {
 		g_autofree char *text = NULL;
-		const char *state;
 
+		g_usleep(10000);
 		assert_true(g_file_get_contents(path, &text, NULL, NULL));
-		state = strrchr(text, ')');
-		if (state[2] == 'S' || state[2] == 'D')
-			return;
-		g_usleep(1000);
+		state = strrchr(text, ')')[2];
 	}
 }
 
+/* A signal that comes on the way into the wait is lost for a program with a handler: so again, until it has ended. */
 static int reader_end(pid_t pid, int number)
 {
 	int status;
 
 	wait_until_sleeping(pid);
-	/* it may be on its way into the wait still */
-	g_usleep(20000);
-	assert_int_equal(kill(pid, number), 0);
-	assert_int_equal(waitpid(pid, &status, 0), pid);
+	for (unsigned turn = 0; waitpid(pid, &status, WNOHANG) == 0; turn++) {
+		if (turn % 50 == 0)
+			assert_int_equal(kill(pid, number), 0);
+		g_usleep(2000);
+	}
 	return status;
 }
 
@@ -283,7 +291,6 @@ static void test_parallel_lookups(void **state)
 
 	reader = reader_begin(path, false);
 	wait_until_sleeping(reader);
-	g_usleep(50000);
 	assert_int_equal(stat(other, &ignored), -1);
 	assert_int_equal(errno, ENOENT);
 	status = reader_end(reader, SIGTERM);

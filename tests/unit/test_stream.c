@@ -108,8 +108,10 @@ static void starttls_talk(struct peer *peer)
 	if (!peer->ssl)
 		return;
 	peer_line(peer);
-	/* two records in one segment: whoever waits on the socket for the second waits for ever */
+	/* tickets and answer in one segment: whoever waits on the socket after the first record waits for ever */
 	cork(peer, 1);
+	SSL_new_session_ticket(peer->ssl);
+	SSL_new_session_ticket(peer->ssl);
 	peer_say(peer, "* CAPABILITY IMAP4rev1\r\n");
 	peer_say(peer, "A003 OK\r\n");
 	cork(peer, 0);

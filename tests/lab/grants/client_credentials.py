@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""App-only access: client id and secret for a token of the app itself (RFC 6749 section 4.4)."""
+"""App-only access: client id and a secret or an assertion for a token of the app itself (RFC 6749 section 4.4)."""
 
+from .. import clients
 from ..directory import RESOURCES
 from ..oautherror import aadsts
 from ..tokens import Grantee
@@ -15,10 +16,8 @@ def answer(authority, tenant, form):
     for parameter in ("client_id", "scope"):
         if not form.get(parameter):
             raise aadsts(900144, parameter=parameter)
-    app = tenant.apps.get(form["client_id"])
-    if app is None:
-        raise aadsts(700016, app=form["client_id"], tenant=tenant.name)
-    check_secret(app, form)
+    app = clients.find_app(tenant, form)
+    clients.check(authority, tenant, app, form)
     resource = _resource(form["scope"], tenant)
     roles = tuple(app.roles) if "graph" not in resource else ()
     grantee = Grantee(username=app.client_id, tenant_id=tenant.tenant_id, client_id=app.client_id,
@@ -26,18 +25,6 @@ def answer(authority, tenant, form):
     token = authority.issue_access_token(grantee, resource)
     return {"token_type": "Bearer", "expires_in": authority.expires_in(), "ext_expires_in":
             authority.expires_in(), "access_token": token.text}
-
-
-def check_secret(app, form):
-    """The client proves itself by one of the app's secrets."""
-    if "client_secret" not in form:
-        raise aadsts(7000216)
-    for secret in app.secrets:
-        if secret.value == form["client_secret"]:
-            if secret.is_expired():
-                raise aadsts(7000222, app=app.client_id)
-            return
-    raise aadsts(7000215, app=app.client_id)
 
 
 def _resource(scope, tenant):
