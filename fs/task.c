@@ -97,7 +97,7 @@ static void run(struct task *task)
 
 		if (atomic_compare_exchange_strong(&task->state, &expected, PARKED))
 			return;
-		if (task->code != 0) {
+		if (task->code != 0 || task->worn_out) {
 			end(task, task->worn_out ? -EIO : -error_errno(task->code));
 			return;
 		}
@@ -112,7 +112,7 @@ static void done(struct mail_waiter *waiter, int code)
 	task->code = code;
 	if (atomic_compare_exchange_strong(&task->state, &expected, WOKEN))
 		return;
-	if (code != 0)
+	if (code != 0 || task->worn_out)
 		end(task, task->worn_out ? -EIO : -error_errno(code));
 	else
 		run(task);

@@ -98,6 +98,8 @@ struct imap_request_ops {
 	 * the state as of the EXAMINE or as updated since. May be NULL.
 	 */
 	void (*examined)(void *ctx, const struct imap_mailbox *mailbox);
+	/* The last moment to change `command`, by what this session can. Comes before each (re)send. May be NULL. */
+	void (*choose)(void *ctx, uint32_t capabilities);
 	/*
 	 * Untagged data that arrived while this request was the oldest on its connection and that
 	 * isn't the client's own business: FETCH, LIST, STATUS, SEARCH, ESEARCH, VANISHED, …

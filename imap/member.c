@@ -185,7 +185,7 @@ static void refused(struct job *job, const struct imap_response *tagged, bool ex
 	case VERDICT_EXPIRED:
 		auth_expired(client->auth, member->generation);
 		err.code = ERR_SIGN_IN;
-		member_end(member, BLAME_TRY, &err);
+		member_end(member, member->served ? BLAME_NOBODY : BLAME_TRY, &err);
 		return;
 	case VERDICT_NOT_CONNECTED:
 		err.code = ERR_SIGN_IN;
@@ -214,6 +214,7 @@ static void command_done(struct conn_command *command, const struct imap_respons
 
 	window_begin(member);
 	client->losses = 0;
+	member->served |= tagged->status == IMAP_OK;
 	if (!job->request && tagged->status == IMAP_OK) {
 		job_end(job, 0, NULL);
 	} else if (tagged->status == IMAP_OK) {
@@ -499,6 +500,12 @@ static void on_lost(void *ctx, const struct error *err)
 		auth_expired(client->auth, member->generation);
 	if (bye.kind == VERDICT_THROTTLED)
 		blame = BLAME_NOBODY;
+	if (bye.kind == VERDICT_EXPIRED && member->served) {
+		/* a token's end is no fault; a session that dies before its first answer is */
+		blame = BLAME_NOBODY;
+		counts = false;
+		client->reconnects++;
+	}
 	if (member->was_idle && conn_bytes_in(member->conn) == member->bytes_seen) {
 		/* dead since long: the first send has only found out */
 		blame = BLAME_NOBODY;

@@ -71,6 +71,7 @@ struct member {
 	struct job *body_job; /* whose literal arrives */
 	uint64_t body_left;
 	unsigned held; /* in this pass of the scheduler a job waits for it to run empty: 1 + its class */
+	bool served;   /* it has answered a command */
 	bool drop;     /* hang up once the stack is unwound */
 
 	uint64_t idle_since_ms; /* clock_ms(); flight is empty */

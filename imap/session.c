@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "imap/session.h"
+#include "imap/sign_in.h"
 #include "src/base/log.h"
 #include "src/base/loop.h"
 #include "src/base/secret.h"
@@ -40,8 +41,7 @@ struct session {
 	struct offer offer;
 	bool offer_fresh; /* told after the sign-in */
 	struct credential credential;
-	enum imap_sasl sasl;
-	bool response_sent;
+	struct sign_in sign_in;
 	unsigned challenges;
 	char challenge[CHALLENGE_TEXT_MAX]; /* what the failure challenge said */
 	uint32_t enabled;                   /* capabilities */
@@ -230,64 +230,19 @@ static void first_done(struct session *s, const struct imap_response *tagged)
 
 /* ---- signing in ---- */
 
-/* LOGIN user password, each quoted where the grammar allows it, else as a literal (RFC 3501 section 6.2.3). */
-static void login_append(GString *out, const char *text, size_t length)
-{
-	g_string_append_c(out, ' ');
-	if (imap_quote(out, text, length))
-		return;
-	g_string_append_printf(out, "{%zu}\r\n", length);
-	g_string_append_len(out, text, (gssize)length);
-}
-
-static struct secret *initial_response(const struct session *s)
-{
-	const struct imap_client_config *config = s->env.config;
-
-	switch (s->sasl) {
-	case IMAP_SASL_XOAUTH2:
-		return auth_sasl_xoauth2(config->user, s->credential.secret);
-	case IMAP_SASL_OAUTHBEARER:
-		return auth_sasl_oauthbearer(config->user, config->host, config->port, s->credential.secret);
-	default:
-		return auth_sasl_plain(config->user, s->credential.secret);
-	}
-}
-
 static void sign_in(struct session *s)
 {
-	const struct secret *secret = s->credential.secret;
 	struct error err = {0};
-	GString *text;
+	GString *text = sign_in_command(&s->offer, s->env.config, &s->credential, &s->sign_in, &err);
 	int code;
 
-	code = offer_choose(&s->offer, s->env.config->sasl, s->credential.kind, &s->sasl, &err);
-	if (code) {
+	if (!text) {
 		session_fail(s, SESSION_IMPOSSIBLE, 0, &err);
 		return;
 	}
-	/* sized at once: a buffer that grows leaves copies of the secret behind */
-	text = g_string_sized_new(secret_length(secret) * 3 + strlen(s->env.config->user) * 3 + 512);
-	if (s->sasl == IMAP_SASL_LOGIN) {
-		g_string_append(text, "LOGIN");
-		login_append(text, s->env.config->user, strlen(s->env.config->user));
-		login_append(text, secret_text(secret), secret_length(secret));
-		s->response_sent = true;
-	} else {
-		g_string_append_printf(text, "AUTHENTICATE %s", offer_sasl_name(s->sasl));
-		if (s->offer.sasl_ir) {
-			struct secret *initial = initial_response(s);
-
-			g_string_append_c(text, ' ');
-			g_string_append(text, secret_text(initial));
-			secret_unref(initial);
-			s->response_sent = true;
-		}
-	}
 	s->state = STATE_SIGN_IN;
 	code = conn_command_send(s->conn, &s->command, &sign_in_ops, s, text->str, text->len);
-	secret_wipe(text->str, text->len);
-	g_string_free(text, TRUE);
+	sign_in_wipe(text);
 	if (code) {
 		error_set(&err, ERR_CONFIG, "the user name or password can't be sent: it has a line end in it");
 		session_fail(s, SESSION_IMPOSSIBLE, 0, &err);
@@ -299,42 +254,26 @@ static void sign_in(struct session *s)
 /* The reason why a token is refused comes as a challenge (RFC 7628 section 3.2.2, and XOAUTH2 likewise). */
 static void challenge_keep(struct session *s, const struct imap_response *response)
 {
-	gsize length = 0;
-	g_autofree guchar *bytes = g_base64_decode(response->text, &length);
+	char text[CHALLENGE_TEXT_MAX];
 
-	g_snprintf(s->challenge, sizeof(s->challenge), "the reason: %.*s", (int)MIN(length, CHALLENGE_TEXT_MAX), bytes);
-	log_clean(s->challenge);
+	sign_in_challenge_read(response->text, text, sizeof(text));
+	g_snprintf(s->challenge, sizeof(s->challenge), "the reason: %s", text);
 }
 
 static void sign_in_continue(struct conn_command *command, const struct imap_response *response)
 {
 	struct session *s = command->ctx;
-	struct secret *initial;
+	struct secret *answer;
 
 	if (++s->challenges > SESSION_CHALLENGES_MAX) {
 		confused(s, response);
 		return;
 	}
-	if (!s->response_sent) {
-		s->response_sent = true;
-		initial = initial_response(s);
-		conn_line_send(s->conn, secret_text(initial), secret_length(initial));
-		secret_unref(initial);
-		return;
-	}
-	switch (s->sasl) {
-	case IMAP_SASL_XOAUTH2:
+	if (s->sign_in.response_sent && s->credential.kind == AUTH_BEARER)
 		challenge_keep(s, response);
-		conn_line_send(s->conn, "", 0);
-		break;
-	case IMAP_SASL_OAUTHBEARER:
-		challenge_keep(s, response);
-		conn_line_send(s->conn, "AQ==", 4);
-		break;
-	default:
-		/* PLAIN has nothing more to say: cancel (RFC 3501 section 6.2.2) */
-		conn_line_send(s->conn, "*", 1);
-	}
+	answer = sign_in_answer(&s->sign_in, s->env.config, &s->credential);
+	conn_line_send(s->conn, secret_text(answer), secret_length(answer));
+	secret_unref(answer);
 }
 
 static void greeted(struct session *s)

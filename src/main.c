@@ -23,6 +23,7 @@ static const struct command *const commands[] = {
 	&command_login,
 	&command_logout,
 	&command_token,
+	&command_doctor,
 	&command_warm,
 	&command_cache,
 };

@@ -32,8 +32,11 @@ PUBLIC = {
     "imap/grammar.h", "imap/client.h", "imap/stream.h", "src/auth/auth.h", "src/auth/login.h", "src/cache/cache.h", "src/mime/mime.h",
     "src/mail/mail.h", "fs/fs.h", "fs/names.h",
 }
-# Whoever puts a model together also says where its mail comes from.
-PUBLIC_FOR_COMPOSITION = {"src/mail/source.h"}
+# Whoever puts a model together also says where its mail comes from, and explains what is wrong with a sign-in.
+PUBLIC_FOR_COMPOSITION = {
+    "src/mail/source.h", "src/auth/causes.h", "src/auth/sasl_inspect.h", "src/auth/secret_form.h", "imap/probe.h",
+    "imap/reach.h",
+}
 LIBRARIES = (
     ("FUSE", re.compile(r"fuse.*\.h|linux/fuse\.h"), re.compile(r"fs/fuse_[^/]*\.[ch]")),
     ("SQLite", re.compile(r"sqlite3.*\.h"), re.compile(r"src/cache/.*")),

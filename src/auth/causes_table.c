@@ -34,7 +34,7 @@ static const struct auth_cause_entry entries[] = {
 	{"tls-intercepted", "somebody between here and the server answers in its place",
 		"openssl s_client -connect {host}:{port} -showcerts: who issued the certificate?",
 		"if it is your company's proxy or virus scanner, exempt {host} from it or put its root certificate "
-                "into a "
+		"into a "
 		"file for `ca_file`; if you don't know the issuer, don't use this network"},
 	{"private-authority", "the server's certificate comes from an authority that this machine doesn't know",
 		"openssl s_client -connect {host}:{port} -showcerts",
@@ -70,7 +70,8 @@ static const struct auth_cause_entry entries[] = {
 	/* the way to a token */
 	{"sign-in-needed", "nobody has signed in yet", "mailtree token {account}", LOGIN_AGAIN},
 	{"sign-in-again", "the sign-in isn't good any more", "mailtree token {account}", LOGIN_AGAIN},
-	{"authority-unreachable", "the sign-in service can't be reached", "{hint}",
+	{"authority-unreachable", "the sign-in service can't be reached",
+		"open the address that the message names in a browser on this machine",
 		"check the network, `https_proxy`, and `authority` in the configuration"},
 	{"authority-busy", "the sign-in service has a passing fault or too much to do",
 		"mailtree doctor {account} in some minutes", "wait some minutes"},
@@ -132,7 +133,7 @@ static const struct auth_cause_entry entries[] = {
 		"https://outlook.office.com",
 		"ask for the token with a scope of Exchange, never together with one of Graph: "
 		"https://outlook.office365.com/.default (app) or https://outlook.office.com/IMAP.AccessAsUser.All "
-                "(person)"},
+		"(person)"},
 	{"token-lacks-permission", "the token doesn't carry the permission for IMAP",
 		REGISTRATION ", API permissions, Office 365 Exchange Online: IMAP.AccessAsApp (Application) or "
 			     "IMAP.AccessAsUser.All (Delegated)",
@@ -164,7 +165,7 @@ static const struct auth_cause_entry entries[] = {
 	{"app-without-mailbox-permission", "the app has no right to this mailbox",
 		"Exchange Online PowerShell: Get-MailboxPermission {user} | Format-Table User,AccessRights",
 		"Add-MailboxPermission -Identity {user} -User {object} -AccessRights FullAccess, which takes up to an "
-                "hour "
+		"hour "
 		"to work"},
 	{"wrong-object-id", "Exchange knows the app by the wrong object id, or not at all",
 		CHECK_SP
@@ -212,7 +213,7 @@ static const struct auth_cause_entry entries[] = {
 		"base64 -d | xxd: 01 must stand between user, auth and "
 		"at the end",
 		"send the byte itself: \\x01 in a C, Python or JavaScript string, [char]1 in PowerShell, chr(1) in "
-                "PHP; in "
+		"PHP; in "
 		"single quotes most languages and shells leave \\1 as it is"},
 	{"separator-hex-slip", "an A follows the byte 0x01", "base64 -d | xxd: 01 41",
 		"the byte is \\x01, not \\x01A: ^A is only its name"},

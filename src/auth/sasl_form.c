@@ -96,16 +96,26 @@ static GString *separators_read(struct inspector *in, const char *text, size_t l
 	return out;
 }
 
+/* In the middle of a word it is one only as "auth=Bearer". */
+static bool is_key_without_separator(const GString *text, size_t at)
+{
+	const char *key = text->str + at;
+	size_t left = text->len - at;
+
+	if (!is_key(key, left) || text->str[at - 1] == SEPARATOR)
+		return false;
+	return !g_ascii_isalnum(text->str[at - 1]) || inspect_begins(key, left, "auth=Bearer");
+}
+
 /* Keys that have no separator in front of them get one. */
 static void separators_insert(struct inspector *in, GString *text)
 {
 	for (size_t i = 1; i < text->len; i++) {
 		size_t behind = i;
 
-		if (!is_key(text->str + i, text->len - i) || text->str[i - 1] == SEPARATOR ||
-			g_ascii_isalnum(text->str[i - 1]) != g_ascii_isalnum(text->str[i]))
+		if (!is_key_without_separator(text, i))
 			continue;
-		/* "n,a=USER,auth=": the comma is OAUTHBEARER's, the byte is missing */
+		/* strchr() finds NUL, too */
 		while (behind > 0 && strchr(" \t\r\n;|&", text->str[behind - 1]))
 			behind--;
 		if (behind < i) {

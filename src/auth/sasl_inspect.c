@@ -315,6 +315,15 @@ static void response_inspect(struct inspector *in, struct bytes *bytes)
 	inspect_token(in, bytes->text, bytes->length);
 }
 
+bool auth_token_is_response(const char *token, size_t length)
+{
+	struct bytes bytes = bytes_copy(token, MIN(length, AUTH_INSPECT_BYTES_MAX));
+	bool found = is_base64_of_form(&bytes);
+
+	bytes_fini(&bytes);
+	return found;
+}
+
 static void layer_free(gpointer data)
 {
 	struct auth_layer *layer = data;

@@ -27,3 +27,6 @@ struct auth_inspection {
 /* `now`: seconds since 1970, to tell whether the token has expired. */
 void auth_inspect(const char *bytes, size_t length, int64_t now, struct auth_inspection *inspection_out);
 void auth_inspection_fini(struct auth_inspection *inspection);
+
+/* An initial response, encoded once or more often, is given out as a token. */
+bool auth_token_is_response(const char *token, size_t length);

@@ -453,7 +453,6 @@ int writer_start(struct cache *cache, struct error *err)
 	sigset_t all, before;
 	int rc;
 
-	cache->touched = touched_new();
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	rc = pthread_create(&cache->thread, NULL, run, cache);

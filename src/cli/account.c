@@ -56,10 +56,9 @@ static enum mail_sizes mail_sizes(enum settings_sizes sizes)
 	return MAIL_SIZES_AUTO;
 }
 
-static struct imap_client *client_new(struct account *account)
+struct imap_client_config account_client_config(const struct settings *s)
 {
-	const struct settings *s = account->settings;
-	struct imap_client_config config = {
+	return (struct imap_client_config){
 		.host = s->host,
 		.port = s->port,
 		.tls = stream_tls(s->tls),
@@ -72,6 +71,11 @@ static struct imap_client *client_new(struct account *account)
 		.bytes_per_second = s->bwlimit,
 		.compress = true,
 	};
+}
+
+static struct imap_client *client_new(struct account *account)
+{
+	struct imap_client_config config = account_client_config(account->settings);
 
 	return imap_client_new(account->loop, &config, account->auth, &stream_curl_factory);
 }

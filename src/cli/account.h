@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "imap/client.h"
 #include "src/cli/settings.h"
 
 struct account {
@@ -25,5 +26,7 @@ void account_close(struct account *account); /* NULL is fine */
  * changes what is listed or read. A short text, fit for a file's name; g_free it.
  */
 char *account_identity(const struct settings *settings);
+/* How its server is spoken to; borrows from `settings`. */
+struct imap_client_config account_client_config(const struct settings *settings);
 /* `cache_open` with these settings. */
 int account_cache_open(const struct settings *settings, struct cache **cache_out, struct error *err);

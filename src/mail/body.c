@@ -109,14 +109,14 @@ void body_size_learn(struct mail *mail, struct mail_folder *folder, uint32_t uid
 	batch = cache_batch_new(mail->cache, folder->cache_id);
 	cache_batch_size(batch, uid, size_bytes);
 	cache_batch_submit(batch);
-	/* an empty message is listed with 1 byte, whatever the server says: that tells nothing */
-	if (confirms && !was_exact && size_bytes) {
+	if (confirms && !was_exact) {
 		if (told == size_bytes)
 			size_confirmed(mail);
 		else
 			size_lied(mail, folder, uid, told, size_bytes);
 	}
-	if (told != size_bytes)
+	/* 0 was shown as 1 */
+	if (told != size_bytes || (!was_exact && !size_bytes))
 		mail_emit(mail, &event);
 }
 

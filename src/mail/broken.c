@@ -105,8 +105,8 @@ void broken_clear(struct mail *mail, struct mail_folder *folder, uint32_t uid)
 
 static const struct broken *broken_now(const struct mail_folder *folder, uint32_t uid)
 {
-	const struct broken *broken =
-		folder->broken ? g_hash_table_lookup(folder->broken, GUINT_TO_POINTER(uid)) : NULL;
+	const struct broken *broken = folder->broken ? g_hash_table_lookup(folder->broken, GUINT_TO_POINTER(uid))
+	                                             : NULL;
 
 	return broken && broken->until_s > clock_ms() / 1000 ? broken : NULL;
 }

@@ -384,6 +384,13 @@ static void on_end(void *ctx)
 		deliver(fetch, fetch->now);
 }
 
+static bool is_told_empty(const struct mail_folder *folder, uint32_t uid)
+{
+	const struct row *row = folder->listing ? listing_find(folder->listing, uid) : NULL;
+
+	return row && row->size_bytes == 0;
+}
+
 static void on_finished(void *ctx, uint32_t uid, bool has_body)
 {
 	struct fetch *fetch = ctx;
@@ -396,6 +403,14 @@ static void on_finished(void *ctx, uint32_t uid, bool has_body)
 			deliver(fetch, body);
 		}
 		literal_forget(fetch);
+		return;
+	}
+	/* some servers give NIL for the octets of an empty message */
+	if (!has_body && body && !body->receiving && is_told_empty(fetch->folder, uid)) {
+		fetch->length = 0;
+		fetch->memory = g_malloc(1);
+		sizes_told(fetch, body, 0);
+		deliver(fetch, body);
 		return;
 	}
 	if (!has_body && body)

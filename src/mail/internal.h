@@ -109,6 +109,7 @@ struct mail_folder {
 	/* loop only */
 	struct sync *sync;
 	GQueue flag_parks;    /* waiting for flags as of now */
+	struct error *failure; /* of the last check; NULL = it succeeded, or what is cached may be shown */
 	uint64_t retry_at_ms; /* after a failed check: not before */
 	GHashTable *bodies;   /* uid → struct body: on their way */
 	struct walk *walk;
@@ -172,6 +173,7 @@ struct mail {
 	GQueue errors; /* char * */
 	struct error last_error;
 
+	pthread_rwlock_t listener_lock; /* held while it is told; it takes none of ours */
 	mail_event_fn listener;
 	void *listener_ctx;
 };

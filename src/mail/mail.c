@@ -56,6 +56,7 @@ int mail_new(struct loop *loop, const struct mail_config *config, struct cache *
 	pthread_mutex_init(&mail->lies_lock, NULL);
 	mail->lies = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
 	pthread_rwlock_init(&mail->streams_lock, NULL);
+	pthread_rwlock_init(&mail->listener_lock, NULL);
 	g_queue_init(&mail->parks);
 	g_queue_init(&mail->walks);
 	g_queue_init(&mail->fetches);
@@ -102,6 +103,7 @@ void mail_free(struct mail *mail)
 	g_queue_clear_full(&mail->errors, g_free);
 	pthread_rwlock_destroy(&mail->lock);
 	pthread_rwlock_destroy(&mail->streams_lock);
+	pthread_rwlock_destroy(&mail->listener_lock);
 	pthread_mutex_destroy(&mail->load_lock);
 	pthread_mutex_destroy(&mail->park_lock);
 	pthread_mutex_destroy(&mail->errors_lock);
@@ -149,14 +151,18 @@ bool mail_stale_allowed(const struct mail *mail, int64_t checked_at)
 
 void mail_set_listener(struct mail *mail, mail_event_fn fn, void *ctx)
 {
+	pthread_rwlock_wrlock(&mail->listener_lock);
 	mail->listener_ctx = ctx;
 	mail->listener = fn;
+	pthread_rwlock_unlock(&mail->listener_lock);
 }
 
 void mail_emit(struct mail *mail, const struct mail_event *event)
 {
+	pthread_rwlock_rdlock(&mail->listener_lock);
 	if (mail->listener)
 		mail->listener(mail->listener_ctx, event);
+	pthread_rwlock_unlock(&mail->listener_lock);
 }
 
 void mail_note_error(struct mail *mail, const struct error *err, const char *format, ...)

@@ -224,6 +224,7 @@ struct mail_event {
 };
 /* Called from the loop's thread (or whichever changed it), with no lock held; must not block: queue it. */
 typedef void (*mail_event_fn)(void *ctx, const struct mail_event *event);
+/* When this returns, the listener before isn't called any more. Not from within it. */
 void mail_set_listener(struct mail *mail, mail_event_fn fn, void *ctx);
 
 /* ---- the account as a whole ---- */

@@ -161,7 +161,7 @@ static void list_submit(struct list_run *run)
 		run->request.command =
 			state.capabilities & IMAP_CAP_SPECIAL_USE
 				? "LIST \"\" \"*\" RETURN (SPECIAL-USE STATUS (MESSAGES UIDNEXT UIDVALIDITY "
-		                  "HIGHESTMODSEQ))"
+				  "HIGHESTMODSEQ))"
 				: "LIST \"\" \"*\" RETURN (STATUS (MESSAGES UIDNEXT UIDVALIDITY HIGHESTMODSEQ))";
 	} else {
 		run->request.command = "LIST \"\" \"*\" RETURN (STATUS (MESSAGES UIDNEXT UIDVALIDITY))";

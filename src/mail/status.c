@@ -204,14 +204,14 @@ char *mail_metrics_text(struct mail *mail)
 	for (size_t i = 0; i < count; i++)
 		g_string_append_printf(text,
 			"# HELP mailtree_%s_total %s\n# TYPE mailtree_%s_total counter\nmailtree_%s_total "
-		        "%" G_GUINT64_FORMAT "\n",
+			"%" G_GUINT64_FORMAT "\n",
 			counters[i].name, counters[i].help, counters[i].name, counters[i].name, counters[i].value);
 	g_string_append_printf(text,
 		"# HELP mailtree_connections signed-in connections\n# TYPE mailtree_connections "
-	        "gauge\nmailtree_connections %u\n"
+		"gauge\nmailtree_connections %u\n"
 		"# HELP mailtree_signed_in 1 when signed in\n# TYPE mailtree_signed_in gauge\nmailtree_signed_in %d\n"
 		"# HELP mailtree_cache_bytes octets in the disk cache\n# TYPE mailtree_cache_bytes "
-	        "gauge\nmailtree_cache_bytes %" G_GUINT64_FORMAT "\n",
+		"gauge\nmailtree_cache_bytes %" G_GUINT64_FORMAT "\n",
 		status.connections, status.signed_in, stats.bytes);
 	return g_string_free(text, FALSE);
 }

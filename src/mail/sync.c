@@ -16,7 +16,6 @@
 
 #define SYNC_RETRY_MS 30000u  /* after a failed check the cached listing is shown for so long without another try */
 #define SYNC_BATCH_ROWS 4000u /* rows of one batch for the index: 1 MB or so */
-#define SYNC_EVENTS_MAX 2000u /* more changes at once are told as one change of the folder */
 
 struct flag_change {
 	uint32_t uid, flags;
@@ -30,7 +29,8 @@ struct sync {
 	struct source_state state;
 	uint64_t started_ms;
 	bool reset;
-	bool other; /* known messages turned out to be others */
+	uint32_t old_uidvalidity; /* before a reset */
+	bool other;               /* known messages turned out to be others */
 	bool overflow;
 	struct listing *added; /* new messages; all of them after a reset */
 	GArray *flags;         /* struct flag_change */
@@ -121,6 +121,8 @@ static void folder_reset(struct sync *sync)
 	error_set(&err, ERR_RENUMBERED, "the folder's messages were numbered anew");
 	walk_free(folder);
 	fetch_stop_all(folder, ERR_RENUMBERED, &err);
+	if (folder->message_number)
+		sync->old_uidvalidity = folder->state.uidvalidity;
 	pthread_mutex_lock(&mail->load_lock);
 	pthread_rwlock_wrlock(&mail->lock);
 	old = folder->listing;
@@ -176,8 +178,7 @@ static void on_message(void *ctx, const struct source_message *source)
 	}
 	mime_headers_parse(
 		source->header ? source->header : "", MIN(source->header_length, LIMIT_HEADER_BYTES), &headers);
-	/* 0 would make tar store an empty file: a message that the server calls empty is learned at open */
-	row.size_bytes = source->size_bytes ? source->size_bytes : 1;
+	row.size_bytes = source->size_bytes;
 	if (!listing_append(sync->added, &row, headers.stem))
 		sync->overflow = true;
 	message = (struct cache_message){
@@ -347,25 +348,23 @@ unsigned fresh_until(const struct mail *mail, uint64_t now_ms)
 	return (unsigned)(now_ms / 1000 + interval_s);
 }
 
-struct changes {
-	GArray *messages; /* struct mail_event, told after the lock is gone */
-	bool any, many;
-};
-
-static void change_add(struct sync *sync, struct changes *changes, enum mail_event_type type,
-	const struct listing *listing, const struct row *row)
+/*
+ * The messages' inode numbers come from folder and UIDVALIDITY. Where that stays and the messages are others all the
+ * same, the time makes them others too: what holds an old inode must not see another message.
+ */
+static char *number_key(const struct sync *sync)
 {
-	struct mail_event event = {
-		.type = type, .folder = sync->folder, .message_number = sync->folder->message_number};
-
-	changes->any = true;
-	if (changes->messages->len >= SYNC_EVENTS_MAX) {
-		changes->many = true;
-		return;
-	}
-	mail_row_message(sync->mail, listing, row, &event.message);
-	g_array_append_val(changes->messages, event);
+	if (sync->reset && sync->old_uidvalidity == sync->state.uidvalidity)
+		return g_strdup_printf(
+			"m/%u@%" G_GINT64_FORMAT "/%s", sync->state.uidvalidity, g_get_real_time(), sync->folder->raw);
+	return g_strdup_printf("m/%u/%s", sync->state.uidvalidity, sync->folder->raw);
 }
+
+/* Told after the lock is gone. */
+struct changes {
+	struct listing *gone;
+	bool any;
+};
 
 static void apply_changes(struct sync *sync, struct changes *changes)
 {
@@ -379,7 +378,7 @@ static void apply_changes(struct sync *sync, struct changes *changes)
 
 			if (row->uid > range.last)
 				break;
-			change_add(sync, changes, MAIL_EVENT_MESSAGE_GONE, listing, row);
+			listing_append(changes->gone, row, listing_stem(listing, row));
 			cache_batch_drop(batch(sync), row->uid);
 		}
 	}
@@ -397,23 +396,34 @@ static void apply_changes(struct sync *sync, struct changes *changes)
 
 		if (!listing_append(listing, row, listing_stem(sync->added, row)))
 			sync->overflow = true;
-		change_add(sync, changes, MAIL_EVENT_MESSAGE_ADDED, sync->added, row);
 	}
 	listing_sort(listing);
+	changes->any = changes->gone->rows->len || sync->added->rows->len;
+}
+
+static void tell(struct sync *sync, enum mail_event_type type, const struct listing *listing, uint32_t number)
+{
+	struct mail_event event = {
+		.type = type, .folder = sync->folder, .parent = sync->folder->parent, .message_number = number};
+
+	for (guint i = 0; i < listing->rows->len; i++) {
+		mail_row_message(sync->mail, listing, &g_array_index(listing->rows, struct row, i), &event.message);
+		mail_emit(sync->mail, &event);
+	}
 }
 
 static void apply(struct sync *sync)
 {
 	struct mail *mail = sync->mail;
 	struct mail_folder *folder = sync->folder;
-	struct changes changes = {.messages = g_array_new(FALSE, FALSE, sizeof(struct mail_event))};
+	struct changes changes = {.gone = listing_new()};
 	struct cache_folder row;
 	uint32_t number = folder->message_number;
 	uint64_t now_ms = clock_ms();
 
 	listing_sort(sync->added);
 	if (sync->reset || !number) {
-		g_autofree char *key = g_strdup_printf("m/%u/%s", sync->state.uidvalidity, folder->raw);
+		g_autofree char *key = number_key(sync);
 
 		number = tree_number(mail, key);
 	}
@@ -442,8 +452,10 @@ static void apply(struct sync *sync)
 		folder->flags_ms = sync->started_ms;
 	atomic_store(&folder->fresh_until_s, fresh_until(mail, now_ms));
 
-	for (guint i = 0; i < changes.messages->len && !changes.many; i++)
-		mail_emit(mail, &g_array_index(changes.messages, struct mail_event, i));
+	tell(sync, MAIL_EVENT_MESSAGE_GONE, changes.gone, number);
+	/* after a reset they are all new, and the folder's event says so */
+	if (!sync->reset)
+		tell(sync, MAIL_EVENT_MESSAGE_ADDED, sync->added, number);
 	if (changes.any) {
 		struct mail_event event = {.type = MAIL_EVENT_FOLDER_CHANGED,
 			.folder = folder,
@@ -452,7 +464,7 @@ static void apply(struct sync *sync)
 
 		mail_emit(mail, &event);
 	}
-	g_array_unref(changes.messages);
+	listing_free(changes.gone);
 }
 
 static void on_done(void *ctx, int code, const struct error *err)
@@ -491,6 +503,9 @@ static void on_done(void *ctx, int code, const struct error *err)
 			code = 0;
 		}
 	}
+	g_clear_pointer(&folder->failure, g_free);
+	if (code)
+		folder->failure = g_memdup2(&problem, sizeof(problem));
 	park_finish_all(&sync->parks, code, &problem);
 	sync_free(sync);
 	if (folder->flag_parks.length) {
@@ -559,7 +574,7 @@ void sync_park(struct mail *mail, struct park *park)
 	}
 	if (park->want_flags ? folder->flags_ms >= park->since_ms : folder->attempt_ms >= park->since_ms) {
 		/* somebody else's check ended since this one asked */
-		park_finish(park, 0, NULL);
+		park_finish(park, folder->failure ? folder->failure->code : 0, folder->failure);
 		return;
 	}
 	if (folder->sync) {
@@ -642,8 +657,9 @@ void mail_row_message(
 {
 	message_out->uid = row->uid;
 	message_out->flags = row->flags & ROW_MAIL_FLAGS;
-	message_out->size_bytes = row->size_bytes;
 	message_out->size_exact = row->flags & ROW_SIZE_EXACT;
+	/* 0 would make tar store an empty file: a message that the server calls empty is learned at open */
+	message_out->size_bytes = row->size_bytes || message_out->size_exact ? row->size_bytes : 1;
 	message_out->date = row->date;
 	g_strlcpy(message_out->stem, listing_stem(listing, row), sizeof(message_out->stem));
 }

@@ -20,6 +20,7 @@
 
 #define HEADER_FIELDS "BODY.PEEK[HEADER.FIELDS (FROM TO SUBJECT MESSAGE-ID)]"
 #define PART_MESSAGES 512u  /* asked for at once after one FETCH for all has failed */
+#define NAMED_ONLY_MAX 16u  /* so many without metadata, and none with it: the folder can't be listed */
 #define BULK_MESSAGES 2000u /* a listing from here on is bulk work */
 
 enum phase {
@@ -44,11 +45,13 @@ struct run {
 	bool reset; /* everything comes anew */
 	bool did_changed, did_new, did_flags, did_probe, did_set, set_by_fetch;
 	unsigned restarts;
-	bool vanished_known;      /* QRESYNC answered: what is gone was told */
-	struct imap_set received; /* UIDs with metadata in this phase */
-	GQueue parts;             /* struct imap_set *: still to ask for */
-	struct imap_set *part;    /* under way */
-	struct imap_set all;      /* the server's set, after PHASE_SET */
+	unsigned described, named_only; /* messages of this check with and without metadata */
+	struct error refusal;           /* of the last that has none */
+	bool vanished_known;            /* QRESYNC answered: what is gone was told */
+	struct imap_set received;       /* UIDs with metadata in this phase */
+	GQueue parts;                   /* struct imap_set *: still to ask for */
+	struct imap_set *part;          /* under way */
+	struct imap_set all;            /* the server's set, after PHASE_SET */
 };
 
 static void set_free(void *data)
@@ -182,6 +185,7 @@ static void on_fetch(struct run *run, const struct imap_fetch *fetch)
 		message.emailid = fetch->emailid->text;
 	if (run->part)
 		imap_set_add(&run->received, fetch->uid, fetch->uid);
+	run->described++;
 	job->message(job->ctx, &message);
 }
 
@@ -392,11 +396,21 @@ static void opened(struct run *run)
 	job->opened(job->ctx, &state, run->reset);
 }
 
-/* A message that the server can name but not describe is still listed. */
-static void describe_nothing(struct run *run)
+/*
+ * A message that the server can name but not describe is still listed. One that was removed meanwhile is too, until the
+ * next check. Where no message at all is described, it's not about messages: false.
+ */
+static bool describe_nothing(struct run *run, int code, const struct error *err)
 {
 	struct source_message message = {0};
 
+	if (code)
+		error_copy(&run->refusal, err);
+	else
+		error_set(&run->refusal, ERR_REFUSED, "the server lists messages and doesn't describe any");
+	run->named_only++;
+	if (!run->described && run->reset && (run->named_only >= NAMED_ONLY_MAX || g_queue_is_empty(&run->parts)))
+		return false;
 	for (guint i = 0; i < run->part->ranges->len; i++) {
 		struct imap_range range = g_array_index(run->part->ranges, struct imap_range, i);
 
@@ -406,6 +420,7 @@ static void describe_nothing(struct run *run)
 				run->job->message(run->job->ctx, &message);
 		}
 	}
+	return true;
 }
 
 /* The server refused, or broke the protocol over, metadata of several: halves of what is still missing. */
@@ -453,6 +468,7 @@ static void on_done(void *ctx, int code, const struct error *err)
 {
 	struct run *run = ctx;
 	struct source_sync_job *job = run->job;
+	struct error problem;
 
 	if (code == ERR_RENUMBERED) {
 		/* another folder by now: from the beginning */
@@ -497,8 +513,6 @@ static void on_done(void *ctx, int code, const struct error *err)
 		if (code)
 			break;
 		if (imap_set_count(&run->all) > LIMIT_MESSAGES) {
-			struct error problem;
-
 			code = error_set(
 				&problem, ERR_PROTOCOL, "the server counts more than %u messages", LIMIT_MESSAGES);
 			run_end(run, code, &problem);
@@ -521,9 +535,11 @@ static void on_done(void *ctx, int code, const struct error *err)
 	case PHASE_BARE:
 		if (code && !is_about_content(code))
 			break;
-		/* OK without a word about it: it is gone by now */
-		if (code)
-			describe_nothing(run);
+		if (!imap_set_count(&run->received) && !describe_nothing(run, code, err)) {
+			code = run->refusal.code;
+			err = &run->refusal;
+			break;
+		}
 		next(run);
 		return;
 	default:
@@ -532,7 +548,8 @@ static void on_done(void *ctx, int code, const struct error *err)
 		next(run);
 		return;
 	}
-	run_end(run, code, err);
+	problem = *err;
+	run_end(run, code, &problem);
 }
 
 static const struct imap_request_ops sync_ops = {

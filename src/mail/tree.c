@@ -88,6 +88,7 @@ void mail_folder_unref(struct mail_folder *folder)
 		g_hash_table_unref(folder->broken);
 	if (folder->bodies)
 		g_hash_table_unref(folder->bodies);
+	g_free(folder->failure);
 	g_ptr_array_unref(folder->children);
 	g_slist_free_full(folder->old_names, g_free);
 	g_free(folder->name);
@@ -293,6 +294,9 @@ int tree_load(struct mail *mail, struct error *err)
 			number_add(mail, folder->message_number, folder);
 	}
 	names_assign_all(mail, renamed);
+	/* the empty ones that they had before */
+	for (guint i = 0; i < renamed->len; i++)
+		g_free(g_array_index(renamed, struct renamed, i).name);
 	if (code)
 		return code;
 	mail->tree_known = true;
@@ -397,7 +401,10 @@ static bool missing_handle(struct mail *mail, uint32_t session, GPtrArray *gone)
 
 	g_hash_table_iter_init(&iter, mail->by_raw);
 	while (g_hash_table_iter_next(&iter, NULL, (void **)&folder)) {
-		if (folder->seen) {
+		/* it holds messages, and is known by its children only now: its own part is missing */
+		bool half = folder->seen && !folder->listed && !(folder->attributes & MAIL_FOLDER_NOSELECT);
+
+		if (folder->seen && !half) {
 			folder->missing = false;
 			continue;
 		}
@@ -405,8 +412,10 @@ static bool missing_handle(struct mail *mail, uint32_t session, GPtrArray *gone)
 	}
 	for (guint i = 0; i < unseen->len; i++) {
 		folder = unseen->pdata[i];
-		if (folder->missing && folder->missing_session != session)
+		if (folder->missing && folder->missing_session != session) {
+			folder->missing = false;
 			continue;
+		}
 		first |= !folder->missing;
 		folder->missing = true;
 		folder->missing_session = session;

@@ -226,7 +226,7 @@ def test_memory_while_a_large_message_is_read(mount, big):
 # Sudden ends
 
 def test_killed_in_mid_read_and_mounted_again(mount, content, wait_for):
-    tree = mount()
+    tree = mount(sizes="exact")
     total = witness.count(content)
     stop = threading.Event()
 

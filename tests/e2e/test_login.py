@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Every way to sign in, end to end: from the command to mail that is read, and each refusal with its reason."""
 
+import base64
+import hashlib
 import json
 import os
 import pathlib
-import re
 import subprocess
-import threading
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -15,57 +15,7 @@ import pytest
 from lab import net
 from lab.leaks import find_leaks
 from lab.place import EVE, OLENA, TEAM
-
-# In the background as a browser is: what it is given to open, it opens, and what it sees, it keeps.
-BROWSER = """#!/usr/bin/python3
-import sys, urllib.error, urllib.request
-try:
-    with urllib.request.urlopen(sys.argv[1], timeout=30) as answer:
-        status, headers, page = answer.status, answer.headers, answer.read()
-except urllib.error.HTTPError as error:
-    status, headers, page = error.code, error.headers, error.read()
-with open({out!r}, "wb") as file:
-    file.write(b"%d\\n%s\\n%s" % (status, bytes(headers), page))
-"""
-
-
-class Login:
-    """A `mailtree login` that runs."""
-
-    def __init__(self, home, *arguments, **environment):
-        self._home = home
-        self.process = subprocess.Popen([home.binary, "login", *arguments], env=home.environment(**environment),
-                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        self._lines = []
-        self._reader = threading.Thread(target=lambda: self._lines.extend(iter(self.process.stdout.readline, "")))
-        self._reader.start()
-
-    @property
-    def output(self):
-        return "".join(self._lines)
-
-    def url(self):
-        """The address that it asks to be opened."""
-        net.wait_until(lambda: "Waiting for" in self.output or self.process.poll() is not None, what="the prompt")
-        assert self.process.poll() is None, self.process.stderr.read()
-        return re.search(r"^  (http\S+)$", self.output, re.MULTILINE)[1]
-
-    def wait(self, timeout_s=30):
-        """(exit status, standard error); secrets in what it printed fail the test."""
-        status = self.process.wait(timeout_s * net.SLOWNESS)
-        self._reader.join()
-        error = self.process.stderr.read()
-        assert find_leaks(self.output + error, self._home.secrets()) == []
-        return status, error
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.kill()
-        self.process.wait()
-        self._reader.join()
-
+from persons import BROWSER, Login, open_url, token_file
 
 @pytest.fixture
 def login(home):
@@ -77,7 +27,7 @@ def login(home):
         return started[-1]
     yield do
     for one in started:
-        one.__exit__()
+        one.end()
 
 
 @pytest.fixture
@@ -95,21 +45,8 @@ def browser(home):
     return Browser(script)
 
 
-def token_file(home, account="work"):
-    return home.path / "state" / "mailtree" / f"{account}.token"
-
-
 def reads_mail(mount):
     return len(os.listdir(mount / "INBOX")) > 0
-
-
-def open_url(url):
-    """(status, page)"""
-    try:
-        with urllib.request.urlopen(url, timeout=30) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
 
 
 # Authorization code
@@ -258,7 +195,7 @@ def test_wrong_verifier_state_and_a_code_twice_are_refused_by_the_lab(place):
     base = f"{place.authority.url}/{place.tenant.name}/oauth2/v2.0"
     redirect = "http://localhost:1"
     verifier = "v" * 43
-    challenge = "RBBr2f6OdlSx_yzjBKBPFLcPdDvRvEPSFJJhGxLPsEg"
+    challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
 
     def authorize(**changes):
         query = {"client_id": place.public_app.client_id, "response_type": "code", "redirect_uri": redirect, "state": "s" * 43,
@@ -392,7 +329,7 @@ def test_a_mount_goes_on_after_login(home, place, truth, login, browser, wait_fo
     assert running.wait() == (0, "")
     assert "Its mounts go on." in running.output
     assert reads_mail(mount), "at once, without a remount"
-    assert mount.status()["signed_in"] and mount.status()["last_error"] is None
+    assert (mount.status()["state"], mount.status()["signed_in"]) == ("connected", True)
     assert len(notes.read_text().splitlines()) == 1, "a person is told once"
 
 
@@ -400,13 +337,14 @@ def test_nothing_opens_a_browser_at_mount_time(home, place, truth, browser):
     home.set_account("work", place.person_account("work"))
     point = home.path / "mnt" / "m"
     point.mkdir()
+    before = place.authority.counters().get("authorize", 0)
     process = subprocess.Popen([home.binary, "mount", "work", point, "-f"], env=home.environment(BROWSER=browser, DISPLAY=":0"),
                                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         net.wait_until(lambda: os.path.ismount(point), what="the mount")
         with pytest.raises(PermissionError):
             os.listdir(point / "INBOX")
-        assert place.authority.counters().get("authorize", 0) == place.authority.counters().get("authorize", 0)
+        assert place.authority.counters().get("authorize", 0) == before
         assert not browser.out.exists()
     finally:
         home.run("umount", point)

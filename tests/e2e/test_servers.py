@@ -170,7 +170,8 @@ def test_cold_backups_are_equal_and_the_second_finds_nothing_changed(kind, serve
     restic.check()
     witness.assert_same(server.content, witness.read_tree(restic.restore()), "restic's copy")
     tree.remount()
-    assert restic.backup(tree) == {}
+    # Times of directories weren't known before the first run had listed them.
+    assert {name: count for name, count in restic.backup(tree).items() if name.startswith("files")} == {}
     # What was read once is known: the sizes that restic sees now are those that it stored.
     borg = programs.Borg(scratch)
     borg.backup(tree)

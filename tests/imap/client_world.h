@@ -70,7 +70,7 @@ void assert_events(const struct ask *ask, const char *events);
 #define FIRST "C: n NAMESPACE\nS: * NAMESPACE ((\"\" \"/\")) NIL NIL\nS: $n OK done\n"
 #define SIGN_IN                                                                                                        \
 	GREET "C: l AUTHENTICATE XOAUTH2 " XOAUTH2_LINE "\nS: $l OK [CAPABILITY IMAP4rev1 NAMESPACE UIDPLUS] "         \
-	                                                "in\n" FIRST
+	      "in\n" FIRST
 #define EXAMINE(name, validity)                                                                                        \
 	"C: e EXAMINE " name "\nS: * FLAGS (\\Seen)\nS: * 3 EXISTS\nS: * 0 RECENT\nS: * OK [UIDVALIDITY " validity     \
 	"] v\nS: * OK [UIDNEXT 10] n\nS: $e OK [READ-ONLY] done\n"

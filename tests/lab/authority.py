@@ -172,7 +172,7 @@ class Authority:
         return int(self._lifetime_s)
 
     def issue_access_token(self, grantee, audience):
-        return self.tokens.issue(grantee, audience, self._lifetime_s)
+        return self.tokens.issue(grantee, audience, self._lifetime_s, self.clock_skew_s)
 
     # Requests: each returns (status, JSON)
 

@@ -47,8 +47,9 @@ class TokenStore:
         self._lock = threading.Lock()
         self._tokens = {}
 
-    def issue(self, grantee, audience, lifetime_s):
-        now = int(time.time())
+    def issue(self, grantee, audience, lifetime_s, skew_s=0):
+        """`skew_s`: so much is the clock ahead by which the claims are written."""
+        now = int(time.time() + skew_s)
         claims = {
             "aud": audience, "iss": f"https://sts.windows.net/{grantee.tenant_id}/",
             "iat": now, "nbf": now, "exp": now + int(lifetime_s),

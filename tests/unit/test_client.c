@@ -61,10 +61,10 @@ static void test_mechanisms(void **unused)
 			"C+ " XOAUTH2_LINE "\n" REST},
 		{AUTH_BEARER, IMAP_SASL_AUTO,
 			"S: * OK hi\nC: c CAPABILITY\nS: * CAPABILITY IMAP4rev1 NAMESPACE SASL-IR AUTH=OAUTHBEARER\nS: "
-	                "$c OK\n"
+			"$c OK\n"
 			"C: l AUTHENTICATE OAUTHBEARER "
 			"bixhPW9sZW5hQGNvbnRvc28uZXhhbXBsZSwBaG9zdD0xMjcuMC4wLjEBcG9ydD0xNDMBYXV0aD1CZWFyZXIgRXdUb2tlbi"
-	                "5v"
+			"5v"
 			"Zi10aGUuYXBwAQE=\n" REST},
 		{AUTH_BEARER, IMAP_SASL_OAUTHBEARER,
 			"S: * OK [CAPABILITY IMAP4rev1 NAMESPACE AUTH=XOAUTH2 AUTH=OAUTHBEARER] hi\n"
@@ -72,7 +72,7 @@ static void test_mechanisms(void **unused)
 		/* no mechanism named at all: tried all the same */
 		{AUTH_BEARER, IMAP_SASL_AUTO,
 			"S: * OK [CAPABILITY IMAP4rev1 NAMESPACE LOGINDISABLED] hi\nC: l AUTHENTICATE XOAUTH2\nS: "
-	                "+\nC+ *\n" REST},
+			"+\nC+ *\n" REST},
 		{AUTH_PASSWORD_KIND, IMAP_SASL_AUTO,
 			"S: * OK [CAPABILITY IMAP4rev1 NAMESPACE SASL-IR AUTH=PLAIN] hi\n"
 			"C: l AUTHENTICATE PLAIN AG9sZW5hQGNvbnRvc28uZXhhbXBsZQBFd1Rva2VuLm9mLXRoZS5hcHA=\n" REST},
@@ -84,7 +84,7 @@ static void test_mechanisms(void **unused)
 			"C: l LOGIN \"olena@contoso.example\" \"EwToken.of-the.app\"\n" REST},
 		{AUTH_BEARER, IMAP_SASL_AUTO,
 			"S: * PREAUTH [CAPABILITY IMAP4rev1] hi\nC: f LIST \"\" \"\"\nS: * LIST () \"/\" \"\"\nS: $f "
-	                "OK\n" NOOP},
+			"OK\n" NOOP},
 		/* NAMESPACE offered, but not understood */
 		{AUTH_BEARER, IMAP_SASL_AUTO,
 			"S: * PREAUTH [CAPABILITY NAMESPACE] hi\nC: n NAMESPACE\nS: $n BAD what?\nC: f LIST \"\" \"\"\n"
@@ -92,7 +92,7 @@ static void test_mechanisms(void **unused)
 		/* all that follows a sign-in, and a server that tells things on the way */
 		{AUTH_BEARER, IMAP_SASL_AUTO,
 			GREET "C: l AUTHENTICATE XOAUTH2 *\nS: * CAPABILITY IMAP4rev1 ID ENABLE QRESYNC NAMESPACE\nS: "
-	                      "$l OK in\n"
+			      "$l OK in\n"
 			      "C: n NAMESPACE\nS: * OK [ALERT] disk nearly full\nS: * 4 EXISTS\nS: $n OK\n"
 			      "C: i ID (\"name\" \"mailtree\" \"version\" *)\nS: * ID NIL\nS: $i OK\n"
 			      "C: q ENABLE QRESYNC\nS: * ENABLED QRESYNC\nS: $q OK\n" NOOP},

@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Folders and listings of the model. Bodies: test_bodies.c. */
+#include "tests/unit/mail_fixture.h"
+
+#include "src/base/banned.h"
+
+static struct fixture *start(void **state, unsigned messages)
+{
+	struct fixture *f = *state = g_new0(struct fixture, 1);
+
+	fixture_new(f);
+	for (uint32_t uid = 1; uid <= messages; uid++)
+		fake_add_text(f->inbox, uid, 100 + uid);
+	fixture_mount(f);
+	return f;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	if (f)
+		fixture_free(f);
+	g_free(f);
+	return 0;
+}
+
+/* "1,2,5": the UIDs of a folder's listing. */
+static char *uids_of(struct fixture *f, struct mail_folder *folder)
+{
+	struct mail_message messages[3];
+	GString *text = g_string_new(NULL);
+	uint32_t after = 0;
+	size_t count;
+
+	while ((count = mail_messages_next(f->mail, folder, after, messages, G_N_ELEMENTS(messages))))
+		for (size_t i = 0; i < count; i++) {
+			after = messages[i].uid;
+			g_string_append_printf(text, "%s%u", text->len ? "," : "", after);
+		}
+	return g_string_free(text, FALSE);
+}
+
+static void assert_listed(struct fixture *f, const char *expected)
+{
+	g_autofree char *uids = uids_of(f, f->folder);
+
+	assert_string_equal(expected, uids);
+}
+
+static uint32_t message_number(struct fixture *f)
+{
+	struct mail_folder_info info;
+
+	mail_folder_info(f->mail, f->folder, &info);
+	return info.message_number;
+}
+
+static bool has_child(struct fixture *f, const char *name)
+{
+	struct mail_folder *folder = child(f, name);
+
+	mail_folder_unref(folder);
+	return folder != NULL;
+}
+
+/* ---- listings ---- */
+
+static void test_a_listing_tells_what_the_server_told(void **state)
+{
+	struct fixture *f = start(state, 3);
+	struct mail_message message;
+
+	open_inbox(f);
+	assert_listed(f, "1,2,3");
+	assert_true(mail_message_find(f->mail, f->folder, 2, &message));
+	assert_string_equal("user2@example.org_number-2", message.stem);
+	assert_int_equal(102, message.size_bytes);
+	assert_false(message.size_exact);
+	assert_int_equal(1000120, message.date);
+	assert_false(mail_message_find(f->mail, f->folder, 4, &message));
+	assert_int_equal(0, f->fake->fetches);
+}
+
+static void test_new_messages_appear_and_others_go(void **state)
+{
+	struct fixture *f = start(state, 3);
+	uint32_t number;
+
+	open_inbox(f);
+	number = message_number(f);
+	fake_lock(f->fake);
+	fake_add_text(f->inbox, 9, 50);
+	fake_remove(f->inbox, 2);
+	fake_unlock(f->fake);
+	assert_int_equal(0, check_folder(f, f->folder));
+	assert_listed(f, "1,3,9");
+	assert_int_equal(number, message_number(f));
+	assert_int_equal(1, fixture_events(f, MAIL_EVENT_MESSAGE_ADDED));
+	assert_int_equal(1, fixture_events(f, MAIL_EVENT_MESSAGE_GONE));
+	assert_int_equal(ERR_GONE, read_code(f, 2));
+}
+
+static void test_all_messages_may_go(void **state)
+{
+	struct fixture *f = start(state, 2);
+
+	open_inbox(f);
+	fake_lock(f->fake);
+	fake_remove(f->inbox, 1);
+	fake_remove(f->inbox, 2);
+	fake_unlock(f->fake);
+	assert_int_equal(0, check_folder(f, f->folder));
+	assert_listed(f, "");
+}
+
+static int ask_flags(void *ctx, struct mail_waiter *waiter)
+{
+	struct ask *ask = ctx;
+
+	return mail_folder_flags_fresh(ask->f->mail, ask->folder, waiter, &ask->err);
+}
+
+static void test_flags_are_fetched_where_they_are_shown(void **state)
+{
+	struct fixture *f = start(state, 3);
+	struct ask ask = {.f = f};
+	struct mail_message message;
+
+	open_inbox(f);
+	fake_lock(f->fake);
+	fake_find(f->inbox, 2)->flags = MAIL_SEEN | MAIL_FLAGGED;
+	fake_unlock(f->fake);
+	ask.folder = f->folder;
+	tick();
+	assert_int_equal(0, mail_wait(f->mail, ask_flags, &ask));
+	assert_true(mail_message_find(f->mail, f->folder, 2, &message));
+	assert_int_equal(MAIL_SEEN | MAIL_FLAGGED, message.flags);
+	assert_true(mail_message_find(f->mail, f->folder, 1, &message));
+	assert_int_equal(0, message.flags);
+}
+
+static void test_another_uidvalidity_is_another_folder(void **state)
+{
+	struct fixture *f = start(state, 3);
+	uint32_t number;
+
+	open_inbox(f);
+	assert_int_equal(0, read_code(f, 1));
+	number = message_number(f);
+	fake_lock(f->fake);
+	fake_clear(f->inbox);
+	f->inbox->state.uidvalidity = 8;
+	fake_add(f->inbox, 1, "other", 5);
+	fake_unlock(f->fake);
+	assert_int_equal(0, check_folder(f, f->folder));
+	assert_listed(f, "1");
+	assert_int_not_equal(number, message_number(f));
+	assert_int_equal(1, fixture_events(f, MAIL_EVENT_FOLDER_RESET));
+	assert_reads(f, 1, fake_find(f->inbox, 1)->bytes);
+	assert_int_equal(ERR_GONE, read_code(f, 2));
+}
+
+/* Another process's model of the same cache: with the next server behind it. */
+static void remount(struct fixture *f)
+{
+	cache_flush(f->cache);
+	fixture_unmount(f);
+	f->loop = loop_new();
+	f->fake = fake_new(f->loop);
+	f->inbox = fake_folder_add(f->fake, "INBOX", 7);
+}
+
+static void test_the_index_answers_a_second_mount(void **state)
+{
+	struct fixture *f = start(state, 3);
+	uint32_t number;
+
+	open_inbox(f);
+	number = message_number(f);
+	remount(f);
+	f->fake->list_code = f->fake->sync_code = ERR_UNREACHABLE;
+	fixture_mount(f);
+	f->folder = child(f, "INBOX");
+	assert_non_null(f->folder);
+	assert_int_equal(0, check_folder(f, f->folder));
+	assert_listed(f, "1,2,3");
+	assert_int_equal(number, message_number(f));
+}
+
+static void test_equal_numbers_of_other_messages_are_found_out(void **state)
+{
+	struct fixture *f = start(state, 3);
+
+	open_inbox(f);
+	assert_int_equal(0, read_code(f, 2));
+	remount(f);
+	/* another mailbox: UIDVALIDITY, UIDNEXT and count are the same */
+	for (uint32_t uid = 1; uid <= 3; uid++)
+		fake_add(f->inbox, uid, "not the same", 12)->date += 5;
+	fixture_mount(f);
+	open_inbox(f);
+	assert_listed(f, "1,2,3");
+	assert_reads(f, 2, fake_find(f->inbox, 2)->bytes);
+	assert_int_equal(1, fake_asked(f->fake, 2));
+}
+
+static void test_a_failed_check_shows_what_is_known(void **state)
+{
+	struct fixture *f = start(state, 2);
+
+	open_inbox(f);
+	f->fake->sync_code = ERR_UNREACHABLE;
+	assert_int_equal(0, check_folder(f, f->folder));
+	assert_listed(f, "1,2");
+	/* not asked again at once, unless somebody says so */
+	f->fake->sync_code = 0;
+	mail_retry_now(f->mail);
+	fake_lock(f->fake);
+	fake_add_text(f->inbox, 3, 10);
+	fake_unlock(f->fake);
+	assert_int_equal(0, check_folder(f, f->folder));
+	assert_listed(f, "1,2,3");
+}
+
+static void test_should_fail_to_show_what_stale_forbids(void **state)
+{
+	struct fixture *f = start(state, 2);
+
+	open_inbox(f);
+	remount(f);
+	f->config.stale_s = 0;
+	fake_add_text(f->inbox, 1, 101);
+	fixture_mount(f);
+	f->folder = child(f, "INBOX");
+	g_usleep(1100000); /* `stale` counts in seconds */
+	f->fake->sync_code = ERR_TIMEOUT;
+	assert_int_equal(ERR_TIMEOUT, check_folder(f, f->folder));
+}
+
+static void test_should_fail_to_list_what_was_never_known(void **state)
+{
+	struct fixture *f = start(state, 2);
+
+	assert_int_equal(0, check_tree(f));
+	f->folder = child(f, "INBOX");
+	f->fake->sync_code = ERR_UNREACHABLE;
+	assert_int_equal(ERR_UNREACHABLE, check_folder(f, f->folder));
+	assert_listed(f, "");
+	f->fake->sync_code = 0;
+	assert_int_equal(0, check_folder(f, f->folder));
+	assert_listed(f, "1,2");
+}
+
+/* ---- the tree ---- */
+
+static void test_should_fail_to_list_folders_of_nobody(void **state)
+{
+	struct fixture *f = start(state, 0);
+
+	f->fake->list_code = ERR_SIGN_IN;
+	assert_int_equal(ERR_SIGN_IN, check_tree(f));
+	f->fake->list_code = 0;
+	assert_int_equal(0, check_tree(f));
+	assert_true(has_child(f, "INBOX"));
+}
+
+static struct fake_folder *two_folders(struct fixture *f)
+{
+	struct fake_folder *work;
+
+	fake_lock(f->fake);
+	work = fake_folder_add(f->fake, "Work", 3);
+	fake_unlock(f->fake);
+	assert_int_equal(0, check_tree(f));
+	assert_true(has_child(f, "Work"));
+	return work;
+}
+
+static void test_a_missing_folder_goes_when_two_sessions_agree(void **state)
+{
+	struct fixture *f = start(state, 0);
+	struct fake_folder *work = two_folders(f);
+
+	work->hidden = true;
+	assert_int_equal(0, check_tree(f));
+	assert_false(has_child(f, "Work"));
+	assert_true(has_child(f, "INBOX"));
+	assert_int_equal(3, f->fake->lists);
+	assert_int_equal(1, fixture_events(f, MAIL_EVENT_FOLDER_GONE));
+}
+
+static void test_a_missing_folder_stays_when_the_second_session_shows_it(void **state)
+{
+	struct fixture *f = start(state, 0);
+	struct fake_folder *work = two_folders(f);
+
+	work->hidden = true;
+	f->fake->list_again_shows = true;
+	assert_int_equal(0, check_tree(f));
+	assert_true(has_child(f, "Work"));
+	assert_int_equal(0, fixture_events(f, MAIL_EVENT_FOLDER_GONE));
+}
+
+static void test_a_missing_folder_stays_within_one_session(void **state)
+{
+	struct fixture *f = start(state, 0);
+	struct fake_folder *work = two_folders(f);
+
+	work->hidden = true;
+	f->fake->one_session = true;
+	assert_int_equal(0, check_tree(f));
+	assert_int_equal(0, check_tree(f));
+	assert_true(has_child(f, "Work"));
+}
+
+static void test_a_failed_list_takes_nothing_away(void **state)
+{
+	struct fixture *f = start(state, 0);
+	struct fake_folder *work = two_folders(f);
+
+	work->hidden = true;
+	f->fake->list_code = ERR_UNREACHABLE;
+	assert_int_equal(0, check_tree(f));
+	assert_true(has_child(f, "Work"));
+}
+
+static void test_parents_that_are_only_implied(void **state)
+{
+	struct fixture *f = start(state, 0);
+	struct mail_folder *parent;
+	struct mail_folder_info info;
+
+	fake_folder_add(f->fake, "A/B/C", 1);
+	assert_int_equal(0, check_tree(f));
+	parent = child(f, "A");
+	assert_non_null(parent);
+	mail_folder_info(f->mail, parent, &info);
+	assert_true(info.attributes & MAIL_FOLDER_NOSELECT);
+	assert_int_equal(1, info.subfolders);
+	assert_int_equal(0, check_folder(f, parent));
+	mail_folder_unref(parent);
+	assert_int_equal(0, f->fake->syncs);
+}
+
+static void test_names_are_escaped_and_marked(void **state)
+{
+	struct fixture *f = start(state, 0);
+	struct mail_folder *root;
+	const char *name;
+	unsigned marked = 0;
+
+	fake_folder_add(f->fake, "a\001b", 1);
+	fake_folder_add(f->fake, "a%01b", 2);
+	fake_folder_add(f->fake, "5.eml", 3);
+	assert_int_equal(0, check_tree(f));
+	/* what escapes to the other's name is itself escaped */
+	assert_true(has_child(f, "a%01b"));
+	assert_true(has_child(f, "a%2501b"));
+	assert_false(has_child(f, "5.eml"));
+	root = mail_root(f->mail);
+	for (uint32_t after = 0;;) {
+		struct mail_folder *folder = mail_folder_next_child(f->mail, root, after, &name);
+		struct mail_folder_info info;
+
+		if (!folder)
+			break;
+		mail_folder_info(f->mail, folder, &info);
+		after = info.number;
+		assert_true(has_child(f, name));
+		marked += g_str_has_prefix(name, "5.eml~") && strlen(name) == strlen("5.eml~12345678");
+		mail_folder_unref(folder);
+	}
+	mail_folder_unref(root);
+	assert_int_equal(1, marked);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_teardown(test_a_listing_tells_what_the_server_told, teardown),
+		cmocka_unit_test_teardown(test_new_messages_appear_and_others_go, teardown),
+		cmocka_unit_test_teardown(test_all_messages_may_go, teardown),
+		cmocka_unit_test_teardown(test_flags_are_fetched_where_they_are_shown, teardown),
+		cmocka_unit_test_teardown(test_another_uidvalidity_is_another_folder, teardown),
+		cmocka_unit_test_teardown(test_the_index_answers_a_second_mount, teardown),
+		cmocka_unit_test_teardown(test_equal_numbers_of_other_messages_are_found_out, teardown),
+		cmocka_unit_test_teardown(test_a_failed_check_shows_what_is_known, teardown),
+		cmocka_unit_test_teardown(test_should_fail_to_show_what_stale_forbids, teardown),
+		cmocka_unit_test_teardown(test_should_fail_to_list_what_was_never_known, teardown),
+		cmocka_unit_test_teardown(test_should_fail_to_list_folders_of_nobody, teardown),
+		cmocka_unit_test_teardown(test_a_missing_folder_goes_when_two_sessions_agree, teardown),
+		cmocka_unit_test_teardown(test_a_missing_folder_stays_when_the_second_session_shows_it, teardown),
+		cmocka_unit_test_teardown(test_a_missing_folder_stays_within_one_session, teardown),
+		cmocka_unit_test_teardown(test_a_failed_list_takes_nothing_away, teardown),
+		cmocka_unit_test_teardown(test_parents_that_are_only_implied, teardown),
+		cmocka_unit_test_teardown(test_names_are_escaped_and_marked, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
