@@ -249,6 +249,8 @@ static void command_send(struct member *member, struct job *job)
 		job_end(job, 0, NULL);
 		return;
 	}
+	if (request->ops->choose)
+		request->ops->choose(request->ctx, member->capabilities);
 	length = strlen(request->command);
 	if (length + CLIENT_TAG_BYTES > CLIENT_COMMAND_BYTES_MAX)
 		error_set(&err, ERR_FAILED, "a command of %zu bytes: longer than servers take", length);

@@ -250,7 +250,9 @@ static bool on_begin(void *ctx, uint32_t uid, uint64_t length)
 	fetch->now = body;
 	if (body) {
 		body->receiving = fetch;
-		sizes_told(fetch, body, length);
+		/* of a small one only when it is seen to be the message, and no notice in its place */
+		if (fetch->streaming)
+			sizes_told(fetch, body, length);
 	}
 	return true;
 }
@@ -332,6 +334,7 @@ static void deliver_memory(struct fetch *fetch, struct body *body)
 		body_over(mail, body, ERR_BROKEN, &err);
 		return;
 	}
+	sizes_told(fetch, body, length);
 	if (mail->config.eol_lf)
 		length = lines_turn(fetch->memory, length);
 	bytes = g_bytes_new_take(g_steal_pointer(&fetch->memory), length);
@@ -398,10 +401,8 @@ static void on_finished(void *ctx, uint32_t uid, bool has_body)
 
 	/* the UID came behind the octets */
 	if (fetch->octets_done && !fetch->now_uid && fetch->memory) {
-		if (body && !body->receiving) {
-			sizes_told(fetch, body, fetch->length);
+		if (body && !body->receiving)
 			deliver(fetch, body);
-		}
 		literal_forget(fetch);
 		return;
 	}
@@ -409,7 +410,6 @@ static void on_finished(void *ctx, uint32_t uid, bool has_body)
 	if (!has_body && body && !body->receiving && is_told_empty(fetch->folder, uid)) {
 		fetch->length = 0;
 		fetch->memory = g_malloc(1);
-		sizes_told(fetch, body, 0);
 		deliver(fetch, body);
 		return;
 	}

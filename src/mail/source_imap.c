@@ -55,6 +55,8 @@ static char **source_split(const char *raw, char delimiter, uint32_t **ends_out)
 
 /* ---- LIST ---- */
 
+#define LIST_PLAIN "LIST \"\" \"*\""
+
 struct listed {
 	char *raw;
 	struct source_folder folder;
@@ -66,7 +68,6 @@ struct list_run {
 	struct imap_request request;
 	GArray *listed;      /* struct listed */
 	GHashTable *by_name; /* raw → index + 1 */
-	bool asked_capabilities;
 };
 
 static void listed_clear(void *data)
@@ -147,27 +148,20 @@ static void list_restart(void *ctx)
 	list_forget(ctx);
 }
 
-static void list_submit(struct list_run *run)
+/* What it may ask for is known only once there is a session. */
+static void list_choose(void *ctx, uint32_t can)
 {
-	struct imap_client_state state;
+	struct list_run *run = ctx;
 
-	imap_client_state(run->source->client, &state);
-	if (!state.capabilities && !run->asked_capabilities) {
-		/* what LIST may ask for is known only after a sign-in */
-		run->request.command = "NOOP";
-	} else if (!(state.capabilities & IMAP_CAP_LIST_STATUS)) {
-		run->request.command = "LIST \"\" \"*\"";
-	} else if (state.capabilities & IMAP_CAP_CONDSTORE) {
-		run->request.command =
-			state.capabilities & IMAP_CAP_SPECIAL_USE
-				? "LIST \"\" \"*\" RETURN (SPECIAL-USE STATUS (MESSAGES UIDNEXT UIDVALIDITY "
-				  "HIGHESTMODSEQ))"
-				: "LIST \"\" \"*\" RETURN (STATUS (MESSAGES UIDNEXT UIDVALIDITY HIGHESTMODSEQ))";
-	} else {
-		run->request.command = "LIST \"\" \"*\" RETURN (STATUS (MESSAGES UIDNEXT UIDVALIDITY))";
-	}
-	run->asked_capabilities = true;
-	imap_client_submit(run->source->client, &run->request);
+	if (!(can & IMAP_CAP_LIST_STATUS))
+		run->request.command = LIST_PLAIN;
+	else if (!(can & IMAP_CAP_CONDSTORE))
+		run->request.command = LIST_PLAIN " RETURN (STATUS (MESSAGES UIDNEXT UIDVALIDITY))";
+	else if (!(can & IMAP_CAP_SPECIAL_USE))
+		run->request.command = LIST_PLAIN " RETURN (STATUS (MESSAGES UIDNEXT UIDVALIDITY HIGHESTMODSEQ))";
+	else
+		run->request.command = LIST_PLAIN
+			" RETURN (SPECIAL-USE STATUS (MESSAGES UIDNEXT UIDVALIDITY HIGHESTMODSEQ))";
 }
 
 static void list_done(void *ctx, int code, const struct error *err)
@@ -176,10 +170,6 @@ static void list_done(void *ctx, int code, const struct error *err)
 	struct source_list_job *job = run->job;
 	uint32_t session = run->request.session;
 
-	if (!code && run->request.command[0] == 'N') {
-		list_submit(run);
-		return;
-	}
 	if (!code) {
 		for (guint i = 0; i < run->listed->len; i++) {
 			struct listed *entry = &g_array_index(run->listed, struct listed, i);
@@ -194,7 +184,8 @@ static void list_done(void *ctx, int code, const struct error *err)
 	job->done(job->ctx, session, code, err);
 }
 
-static const struct imap_request_ops list_ops = {.response = list_response, .restart = list_restart, .done = list_done};
+static const struct imap_request_ops list_ops = {
+	.choose = list_choose, .response = list_response, .restart = list_restart, .done = list_done};
 
 static void source_list(struct mail_source *base, struct source_list_job *job)
 {
@@ -206,8 +197,8 @@ static void source_list(struct mail_source *base, struct source_list_job *job)
 	g_array_set_clear_func(run->listed, listed_clear);
 	run->by_name = g_hash_table_new(g_str_hash, g_str_equal);
 	run->request = (struct imap_request){
-		.class = IMAP_INTERACTIVE, .fresh = job->fresh, .ops = &list_ops, .ctx = run};
-	list_submit(run);
+		.class = IMAP_INTERACTIVE, .fresh = job->fresh, .command = LIST_PLAIN, .ops = &list_ops, .ctx = run};
+	imap_client_submit(run->source->client, &run->request);
 }
 
 /* ---- bodies ---- */

@@ -52,6 +52,7 @@ struct mail {
 	GPtrArray *folders; /* all there ever were */
 	bool tree_known;
 	bool refreshed;
+	unsigned retries;
 	unsigned counts[FAKE_WAITS];
 	unsigned turn;
 	mail_event_fn listener;
@@ -684,6 +685,23 @@ char *mail_status_json(struct mail *mail, const char *mountpoint)
 	static atomic_uint serial;
 
 	return g_strdup_printf("{\"mountpoint\": \"%s\", \"serial\": %u}\n", mountpoint, atomic_fetch_add(&serial, 1));
+}
+
+void mail_retry_now(struct mail *mail)
+{
+	pthread_mutex_lock(&mail->lock);
+	mail->retries++;
+	pthread_mutex_unlock(&mail->lock);
+}
+
+unsigned fake_retries(struct mail *mail)
+{
+	unsigned retries;
+
+	pthread_mutex_lock(&mail->lock);
+	retries = mail->retries;
+	pthread_mutex_unlock(&mail->lock);
+	return retries;
 }
 
 char *mail_errors_text(struct mail *mail)
