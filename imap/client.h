@@ -130,6 +130,11 @@ struct imap_request {
 	uint64_t qresync_modseq; /* with examine and QRESYNC: `EXAMINE box (QRESYNC (uidvalidity modseq))`; VANISHED and
 	                            FETCH of it come to `response` */
 	enum imap_class class;
+	/*
+	 * For what belongs together: on this session, as long as it lives, else on any (see `session`). Sessions may
+	 * differ in what they see of one mailbox. 0 = any.
+	 */
+	uint32_t keep_session;
 	bool fresh; /* on a connection that is opened after this was submitted: a second opinion */
 	/* Without tag and CRLF; NULL = just the EXAMINE. ERR_FAILED if too long or not on the list of what reads. */
 	const char *command;

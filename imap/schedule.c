@@ -77,6 +77,20 @@ static bool fresh_enough(const struct member *member, const struct job *job)
 	return !job->request->fresh || member->opened > job->opened_floor;
 }
 
+/* The member that `job` insists on, NULL = none, or it is gone. */
+static struct member *keeper_of(const struct pass *pass, const struct job *job)
+{
+	const GPtrArray *members = pass->client->members;
+
+	for (guint i = 0; job->request->keep_session && i < members->len; i++) {
+		struct member *member = members->pdata[i];
+
+		if (member->state == MEMBER_READY && !member->drop && member->number == job->request->keep_session)
+			return member;
+	}
+	return NULL;
+}
+
 static enum rank rank_of(const struct pass *pass, const struct member *member, const struct job *job)
 {
 	const struct job *head = member->flight.head ? member->flight.head->data : NULL;
@@ -103,12 +117,12 @@ static enum rank rank_of(const struct pass *pass, const struct member *member, c
 static struct member *best_for(const struct pass *pass, const struct job *job, enum rank *rank_out)
 {
 	const GPtrArray *members = pass->client->members;
-	struct member *best = NULL;
+	struct member *best = NULL, *keeper = keeper_of(pass, job);
 
 	*rank_out = RANK_NONE;
 	for (guint i = 0; i < members->len; i++) {
 		struct member *member = members->pdata[i];
-		enum rank rank = rank_of(pass, member, job);
+		enum rank rank = keeper && member != keeper ? RANK_NONE : rank_of(pass, member, job);
 
 		if (rank < *rank_out || (best && rank == *rank_out && member->flight.length < best->flight.length)) {
 			*rank_out = rank;
@@ -159,8 +173,13 @@ static bool make_room(struct pass *pass, const struct job *job)
 /* No place for this one now. */
 static void stuck(struct pass *pass, const struct job *job)
 {
+	struct member *keeper = keeper_of(pass, job);
 	bool more;
 
+	if (keeper) {
+		keeper->held = HELD_BY(job->class);
+		return;
+	}
 	pass->stuck++;
 	if (job->request->fresh && pass->ready + pass->connecting >= pass->allowed && !pass->connecting)
 		make_room(pass, job);
@@ -184,7 +203,7 @@ static bool place_one(struct pass *pass, GQueue *queue)
 		struct member *member = best_for(pass, job, &rank);
 
 		/* rather a new connection, if one can be had */
-		if (rank == RANK_BEHIND_BULK && (pass->connecting || may_open(pass)))
+		if (rank == RANK_BEHIND_BULK && !job->request->keep_session && (pass->connecting || may_open(pass)))
 			member = NULL;
 		if (member) {
 			if (rank >= RANK_SAME_MANY)

@@ -241,7 +241,8 @@ static void notify(struct auth *auth)
 	if (auth->notified)
 		return;
 	auth->notified = true;
-	log_warning("sign-in needed: %s", reason);
+	/* whoever asked for the credential tells it as a warning, once */
+	log_info("sign-in needed: %s", reason);
 	if (command && !auth->notice)
 		auth_notice_start(auth->loop, command, reason, auth->tuning.command_timeout_ms, &auth->notice);
 }

@@ -186,10 +186,6 @@ static const struct auth_cause_entry entries[] = {
 		"make one there and use it as the password, or use OAuth"},
 	{"wrong-password", "the user name or the password is wrong", "sign in to the provider's web mail with both",
 		"correct `user` and the password"},
-	{"token-refused", "the server doesn't take this token",
-		"mailtree token {account} --sasl xoauth2 | mailtree doctor "
-		"--sasl -",
-		"{hint}"},
 	/* the form of an initial response */
 	{"empty-response", "there is nothing to examine", "the file, or what was written to standard input",
 		"give what the other program sent behind AUTHENTICATE XOAUTH2"},

@@ -142,9 +142,9 @@ static void page_send(int fd, const char *status, const char *title, const char 
 		"<title>mailtree: %s</title>\n<h1>mailtree: %s</h1>\n<p>%s</p></html>\n",
 		title, title, escaped);
 	g_autofree char *page = g_strdup_printf("HTTP/1.1 %s\r\nContent-Type: text/html; "
-	                                        "charset=utf-8\r\nContent-Length: %zu\r\nCache-Control: no-store\r\n"
+						"charset=utf-8\r\nContent-Length: %zu\r\nCache-Control: no-store\r\n"
 						"Content-Security-Policy: default-src 'none'; frame-ancestors "
-	                                        "'none'\r\nReferrer-Policy: no-referrer\r\n"
+						"'none'\r\nReferrer-Policy: no-referrer\r\n"
 						"X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n%s",
 		status, strlen(body), body);
 	size_t left = strlen(page);

@@ -19,11 +19,12 @@
 
 struct auth_form {
 	GString *text;
+	struct secret *proof; /* of the client: held until the answer is read, so that an echo of it is recognised */
 };
 
 struct auth_form *auth_form_new(void)
 {
-	struct auth_form *form = g_new(struct auth_form, 1);
+	struct auth_form *form = g_new0(struct auth_form, 1);
 
 	form->text = g_string_sized_new(FORM_BYTES_USUAL);
 	return form;
@@ -47,6 +48,7 @@ void auth_form_free(struct auth_form *form)
 		return;
 	secret_wipe(form->text->str, form->text->len);
 	g_string_free(form->text, TRUE);
+	secret_unref(form->proof);
 	g_free(form);
 }
 
@@ -179,7 +181,8 @@ static int oauth_error(
 	if (trace || correlation)
 		log_info("token endpoint: %.64s: trace_id %.64s, correlation_id %.64s", word, trace ? trace : "-",
 			correlation ? correlation : "-");
-	rc = error_set(err, transient ? ERR_UNREACHABLE : ERR_SIGN_IN, "%.64s%s%.400s", word, *line ? ": " : "", line);
+	rc = error_set(err, transient ? ERR_UNREACHABLE : ERR_SIGN_IN, "%.64s%s%.400s",
+		*word ? word : "an error without a name", *line ? ": " : "", line);
 	if (known)
 		error_hint(err, "%s: %s", known->meaning, known->fix);
 	else if (!transient && word_hint(word))
@@ -316,6 +319,7 @@ int auth_oauth_add_client(struct auth_flow *flow, struct auth_form *form, struct
 			return rc;
 		auth_form_add(form, "client_secret", secret_text(proof));
 	}
-	secret_unref(proof);
+	secret_unref(form->proof);
+	form->proof = proof;
 	return 0;
 }

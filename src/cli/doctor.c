@@ -62,13 +62,12 @@ static void on_step(void *ctx, const struct doctor_step *step)
 		printer->code = output_flush(printer->err);
 }
 
-static int print_causes(const GPtrArray *causes, struct error *err)
+static int print_causes(const GPtrArray *causes, const char *heading, struct error *err)
 {
 	int code = 0;
 
 	if (causes->len)
-		code = output_print(
-			err, "\n%s\n", causes->len == 1 ? "The cause:" : "The causes, the likeliest first:");
+		code = output_print(err, "\n%s\n", heading);
 	for (guint i = 0; i < causes->len && code == 0; i++) {
 		const struct auth_cause *cause = causes->pdata[i];
 
@@ -137,7 +136,7 @@ static int print_json(const struct doctor *doctor, struct error *err)
 
 /* ---- an account ---- */
 
-static const char *heading(const GPtrArray *causes)
+static const char *heading_of(const GPtrArray *causes)
 {
 	return causes->len == 1 ? "The cause:" : "The causes, the likeliest first:";
 }
@@ -157,7 +156,7 @@ static int examine_account(struct call *call, bool json, struct error *err)
 	code = doctor_examine(&doctor, call);
 	printed = printer.code;
 	if (!printed)
-		printed = json ? print_json(&doctor, err) : print_causes(doctor.causes, heading(doctor.causes), err);
+		printed = json ? print_json(&doctor, err) : print_causes(doctor.causes, heading_of(doctor.causes), err);
 	if (!printed && !json && is_fine(&doctor))
 		printed = output_print(err, "\nEverything works.\n");
 	doctor_fini(&doctor);

@@ -76,7 +76,7 @@ static int by_browser(const struct login *login, const struct auth_login_prompt 
 	return output_print(login->err,
 		"%s, to read the mail of %s:\n\n  %s\n\n"
 		"The browser then comes back to localhost:%u on this machine. If it runs on another one, forward that "
-	        "port\n"
+		"port\n"
 		"from there first (`ssh -L %u:localhost:%u HOST`), or use `mailtree login %s --device`.\n"
 		"Waiting for up to %u minutes ...\n",
 		opened ? "Sign in with the browser that opens, or open this address in one"
@@ -112,9 +112,9 @@ static int print_result(
 	if (code == 0 && *name && g_ascii_strcasecmp(name, s->user) != 0)
 		code = output_print(err, "The mailbox is %s: %s needs access to it.\n", s->user, name);
 	if (code == 0 && !result->renewable)
-		code = output_print(err,
-			"The authority gave no refresh token: this sign-in ends with its access token. Let `scope` ask for "
-			"offline_access, or for what the provider calls it.\n");
+		code = output_print(err, "The authority gave no refresh token: this sign-in ends with its access "
+		                         "token. Let `scope` ask for "
+					 "offline_access, or for what the provider calls it.\n");
 	if (code == 0)
 		code = output_flush(err);
 	if (nudge_mounts(call, s->account) > 0 && code == 0)
@@ -184,7 +184,7 @@ const struct command command_login = {
 	.description =
 		"For accounts with auth = authorization-code or device-code. The address is opened by $BROWSER or\n"
 		"xdg-open, and printed. The tokens are kept for mounts and commands; mounts of the account go on at "
-                "once.\n\n"
+		"once.\n\n"
 		"Example:\n"
 		"  mailtree login work\n"
 		"  mailtree login work --device",

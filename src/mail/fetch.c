@@ -380,11 +380,8 @@ static void on_end(void *ctx)
 {
 	struct fetch *fetch = ctx;
 
-	if (fetch->swallow)
-		return;
-	fetch->octets_done = true;
-	if (fetch->now)
-		deliver(fetch, fetch->now);
+	/* a response that goes wrong behind them tells that their number was wrong: it must end well first */
+	fetch->octets_done = !fetch->swallow;
 }
 
 static bool is_told_empty(const struct mail_folder *folder, uint32_t uid)
@@ -399,6 +396,10 @@ static void on_finished(void *ctx, uint32_t uid, bool has_body)
 	struct fetch *fetch = ctx;
 	struct body *body = body_find(fetch->folder, uid);
 
+	if (fetch->octets_done && fetch->now) {
+		deliver(fetch, fetch->now);
+		return;
+	}
 	/* the UID came behind the octets */
 	if (fetch->octets_done && !fetch->now_uid && fetch->memory) {
 		if (body && !body->receiving)

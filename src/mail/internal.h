@@ -172,6 +172,7 @@ struct mail {
 	pthread_mutex_t errors_lock;
 	GQueue errors; /* char * */
 	struct error last_error;
+	uint64_t noted_ms; /* when the newest line was added */
 
 	pthread_rwlock_t listener_lock; /* held while it is told; it takes none of ours */
 	mail_event_fn listener;

@@ -7,10 +7,12 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 #include "src/base/banned.h"
 
+#define NOTED_AGAIN_MS 60000u
 #define SIZES_CONFIRMED_ENOUGH 100 /* contract: `auto` trusts a host after so many, from the next mount on */
 
 static bool sizes_trust(struct mail *mail)
@@ -172,6 +174,8 @@ void mail_note_error(struct mail *mail, const struct error *err, const char *for
 	struct tm utc;
 	va_list args;
 	char *line;
+	const char *newest;
+	bool repeated;
 
 	va_start(args, format);
 	vsnprintf(what, sizeof(what), format, args);
@@ -181,13 +185,24 @@ void mail_note_error(struct mail *mail, const struct error *err, const char *for
 	strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &utc);
 	line = g_strdup_printf("%s %s: %s: %s%s%s%s", when, error_name(err->code), what, err->text,
 		err->hint[0] ? " (" : "", err->hint, err->hint[0] ? ")" : "");
-	log_warning("%s: %s%s%s%s", what, err->text, err->hint[0] ? " (" : "", err->hint, err->hint[0] ? ")" : "");
 	pthread_mutex_lock(&mail->errors_lock);
 	mail->last_error = *err;
-	g_queue_push_tail(&mail->errors, line);
-	if (mail->errors.length > MAIL_ERRORS_MAX)
-		g_free(g_queue_pop_head(&mail->errors));
+	newest = g_queue_peek_tail(&mail->errors);
+	/* every program that asks meets the same fault: once a minute is enough */
+	repeated = newest && clock_ms() - mail->noted_ms < NOTED_AGAIN_MS &&
+	           strcmp(newest + strlen(when), line + strlen(when)) == 0;
+	if (repeated) {
+		g_free(line);
+	} else {
+		mail->noted_ms = clock_ms();
+		g_queue_push_tail(&mail->errors, line);
+		if (mail->errors.length > MAIL_ERRORS_MAX)
+			g_free(g_queue_pop_head(&mail->errors));
+	}
 	pthread_mutex_unlock(&mail->errors_lock);
+	if (!repeated)
+		log_warning(
+			"%s: %s%s%s%s", what, err->text, err->hint[0] ? " (" : "", err->hint, err->hint[0] ? ")" : "");
 }
 
 char *mail_errors_text(struct mail *mail)

@@ -19,7 +19,8 @@
 #include "src/base/banned.h"
 
 #define HEADER_FIELDS "BODY.PEEK[HEADER.FIELDS (FROM TO SUBJECT MESSAGE-ID)]"
-#define PART_MESSAGES 512u  /* asked for at once after one FETCH for all has failed */
+#define PART_MESSAGES 512u /* asked for at once after one FETCH for all has failed */
+#define SESSION_RESTARTS_MAX 3u
 #define NAMED_ONLY_MAX 16u  /* so many without metadata, and none with it: the folder can't be listed */
 #define BULK_MESSAGES 2000u /* a listing from here on is bulk work */
 
@@ -45,6 +46,7 @@ struct run {
 	bool reset; /* everything comes anew */
 	bool did_changed, did_new, did_flags, did_probe, did_set, set_by_fetch;
 	unsigned restarts;
+	uint32_t session;               /* that of the EXAMINE: all that follows must come from it */
 	unsigned described, named_only; /* messages of this check with and without metadata */
 	struct error refusal;           /* of the last that has none */
 	bool vanished_known;            /* QRESYNC answered: what is gone was told */
@@ -88,6 +90,7 @@ static void submit(struct run *run, enum phase phase)
 	run->phase = phase;
 	run->request.command = phase == PHASE_OPEN ? NULL : run->command->str;
 	run->request.examine = phase == PHASE_OPEN;
+	run->request.keep_session = phase == PHASE_OPEN ? 0 : run->session;
 	if (phase != PHASE_OPEN) {
 		run->request.uidvalidity = run->mailbox.uidvalidity;
 		run->request.qresync_modseq = 0;
@@ -469,9 +472,12 @@ static void on_done(void *ctx, int code, const struct error *err)
 	struct run *run = ctx;
 	struct source_sync_job *job = run->job;
 	struct error problem;
+	bool other_session = !code && run->phase != PHASE_OPEN && run->request.session != run->session;
 
-	if (code == ERR_RENUMBERED) {
-		/* another folder by now: from the beginning */
+	if (run->phase == PHASE_OPEN)
+		run->session = run->request.session;
+	if (code == ERR_RENUMBERED || (other_session && run->restarts < SESSION_RESTARTS_MAX)) {
+		/* another folder by now, or seen by another session, which may see it otherwise: from the beginning */
 		job->restart(job->ctx);
 		run->request.uidvalidity = 0;
 		run->request.qresync_modseq = 0;
@@ -479,7 +485,7 @@ static void on_done(void *ctx, int code, const struct error *err)
 		imap_set_clear(&run->all);
 		g_queue_clear_full(&run->parts, set_free);
 		g_queue_init(&run->parts);
-		if (run->phase == PHASE_OPEN || run->restarts++ < 3) {
+		if (run->phase == PHASE_OPEN || run->restarts++ < SESSION_RESTARTS_MAX) {
 			submit(run, PHASE_OPEN);
 			return;
 		}

@@ -198,9 +198,13 @@ def test_a_line_cut_anywhere_is_made_good(mount, filled, proxy, reset):
 
 
 def test_a_server_that_says_goodbye_in_a_body(scripted, mount):
-    server = scripted(Model({"INBOX": mails(4)}), {"UID FETCH": [None, scripts.bye_in_literal, None]})
+    def goodbye(session, command):
+        content = session.selected.messages[1].content
+        session.send(b"* 1 FETCH (UID 1 BODY[] {%d}\r\n%b\r\n* BYE Connection closed. 14\r\n" % (len(content), content[:10]))
+        session.close()
+    server = scripted(Model({"INBOX": mails(4, size=400)}), {"UID FETCH": [None, goodbye, None]})
     mounted = mount(text=server.account("work", timeout=5))
-    assert_same({"INBOX": bodies(mails(4))}, read_tree(mounted))
+    assert_same({"INBOX": bodies(mails(4, size=400))}, read_tree(mounted))
 
 
 def test_a_big_body_cut_in_its_middle_goes_on(place, mount, proxy, fresh_user):

@@ -155,7 +155,9 @@ def test_trust_that_was_betrayed_is_gone_for_ever(server, mounted):
 
 
 @pytest.mark.parametrize("program", programs.COPIERS)
-@pytest.mark.parametrize("kind", ["auto", "exact"])
+@pytest.mark.parametrize("server, kind", [
+    ("dovecot", "auto"), ("go-imap", "auto"), ("go-imap", "exact"), ("wrong sizes", "auto"), ("wrong sizes", "exact"),
+    ("like exchange", "exact")], indirect=["server"])
 def test_cold_copies_are_equal(program, kind, server, mounted, scratch):
     copy = programs.COPIERS[program](mounted(kind), scratch)
     witness.assert_same(server.content, witness.read_tree(copy), f"the copy by {program}")

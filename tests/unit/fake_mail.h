@@ -28,7 +28,7 @@ void fake_set_code(struct mail *mail, enum fake_wait wait, int code);
 unsigned fake_count(struct mail *mail, enum fake_wait wait); /* how many have parked */
 unsigned fake_parked(struct mail *mail);                     /* how many are parked now */
 
-unsigned fake_retries(struct mail *mail);                    /* how often mail_retry_now() was called */
+unsigned fake_retries(struct mail *mail); /* how often mail_retry_now() was called */
 
 /* Borrowed; lives as long as the model. `number` 1 to 2^30 - 1; its messages' number is that with this bit. */
 #define FAKE_MESSAGE_NUMBER (1u << 30)

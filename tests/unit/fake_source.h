@@ -13,6 +13,7 @@
 
 #include <glib.h>
 #include <pthread.h>
+#include <stdatomic.h>
 
 enum fake_trouble {
 	FAKE_FINE,
@@ -36,8 +37,8 @@ struct fake_folder {
 	char *name;
 	uint32_t attributes;
 	struct source_state state;
-	GArray *messages; /* struct fake_message, by uid */
-	bool hidden;      /* LIST doesn't show it */
+	GArray *messages;   /* struct fake_message, by uid */
+	atomic_bool hidden; /* LIST doesn't show it */
 };
 
 struct fake_source {
@@ -45,12 +46,12 @@ struct fake_source {
 	struct loop *loop;
 	pthread_mutex_t lock;
 	GPtrArray *folders;
-	int list_code, sync_code, fetch_code; /* what each fails with; 0 = it doesn't */
-	bool one_session;                     /* a second LIST comes in the session of the first */
-	bool list_again_shows;                /* what is hidden is shown to the second session */
-	bool holds;                           /* fetches wait for fake_release() */
-	size_t piece_bytes;                   /* octets come so many at a time; 0 = all at once */
-	unsigned sessions, lists, syncs, fetches, bulk_fetches;
+	atomic_int list_code, sync_code, fetch_code; /* what each fails with; 0 = it doesn't */
+	atomic_bool one_session;                     /* a second LIST comes in the session of the first */
+	atomic_bool list_again_shows;                /* what is hidden is shown to the second session */
+	atomic_bool holds;                           /* fetches wait for fake_release() */
+	size_t piece_bytes;                          /* octets come so many at a time; 0 = all at once */
+	atomic_uint sessions, lists, syncs, fetches, bulk_fetches;
 	GArray *asked;  /* uint32_t: every UID that was asked for, in order */
 	GQueue waiting; /* struct serving * */
 };

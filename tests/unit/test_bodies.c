@@ -317,7 +317,9 @@ static void test_numbered_anew_while_a_body_comes(void **state)
 {
 	struct fixture *f = start(state, 1, 1000);
 
+	fake_lock(f->fake);
 	f->inbox->state.uidvalidity = 9;
+	fake_unlock(f->fake);
 	assert_int_not_equal(0, read_code(f, 1));
 	assert_int_equal(0, check_folder(f, f->folder));
 	assert_reads(f, 1, message(f, 1)->bytes);

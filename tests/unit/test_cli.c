@@ -477,6 +477,18 @@ static void test_server_client_too_many(void **state)
 	taken_fini(&q.taken);
 }
 
+static void test_server_retries(void **state)
+{
+	struct fixture *f = *state;
+	struct question q = {.request = {.command = WORK_RETRY}};
+
+	ask(f, NULL, &q);
+	assert_int_equal(q.code, 0);
+	assert_int_equal(q.taken.text->len, 0);
+	assert_int_equal(fake_retries(f->mail), 1);
+	taken_fini(&q.taken);
+}
+
 static void test_sockets_stale_is_removed(void **state)
 {
 	struct fixture *f = *state;
@@ -635,6 +647,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_server_client_goes_away, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_server_stops_under_requests, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_server_client_too_many, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_server_retries, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_sockets_stale_is_removed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_sockets_must_be_private, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_wait_cancelled_before, setup, teardown),

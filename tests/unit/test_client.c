@@ -96,6 +96,14 @@ static void test_mechanisms(void **unused)
 			      "C: n NAMESPACE\nS: * OK [ALERT] disk nearly full\nS: * 4 EXISTS\nS: $n OK\n"
 			      "C: i ID (\"name\" \"mailtree\" \"version\" *)\nS: * ID NIL\nS: $i OK\n"
 			      "C: q ENABLE QRESYNC\nS: * ENABLED QRESYNC\nS: $q OK\n" NOOP},
+		/* who knows ENABLE takes them in one go, and may answer them in any order */
+		{AUTH_BEARER, IMAP_SASL_AUTO,
+			"S: * PREAUTH [CAPABILITY IMAP4rev1 ID ENABLE QRESYNC NAMESPACE] hi\nC: n NAMESPACE\n"
+			"C: i ID *\nC: q ENABLE QRESYNC\nS: * ENABLED QRESYNC\nS: $q OK\nS: $n OK\nS: * ID NIL\nS: $i "
+	                "OK\n" NOOP},
+		{AUTH_BEARER, IMAP_SASL_AUTO,
+			"S: * PREAUTH [CAPABILITY IMAP4rev1 ENABLE CONDSTORE NAMESPACE] hi\nC: n NAMESPACE\n"
+			"C: q ENABLE CONDSTORE\nS: $n BAD what?\nS: $q BAD no\nC: f LIST \"\" \"\"\nS: $f OK\n" NOOP},
 	};
 	struct world w;
 
