@@ -519,6 +519,22 @@ void imap_client_cancel(struct imap_client *client, struct imap_request *request
 	client_kick(client);
 }
 
+void imap_client_mailbox_forget(struct imap_client *client, const char *mailbox, uint32_t keep_session)
+{
+	for (guint i = 0; i < client->members->len; i++) {
+		struct member *member = client->members->pdata[i];
+
+		if (member->number == keep_session || !member->mailbox_name ||
+			strcmp(member->mailbox_name, mailbox) != 0)
+			continue;
+		if (member->flight.length)
+			member->drop = true;
+		else
+			g_clear_pointer(&member->mailbox_name, g_free);
+	}
+	client_kick(client);
+}
+
 void imap_client_retry_now(struct imap_client *client)
 {
 	client->down_until_ms = client->open_not_before_ms = 0;

@@ -498,6 +498,14 @@ static void examine_all(struct examination *x)
 		skip_from(x, LIST, FETCH, "not signed in");
 }
 
+/* A refusal that has nothing to do with who signs in: the exit status isn't that of a sign-in. */
+static bool is_for_now(const struct auth_cause *cause)
+{
+	static const char *const ids[] = {"throttled", "too-many-connections", "over-quota", "server-down", NULL};
+
+	return cause->certain && g_strv_contains(ids, cause->id);
+}
+
 int doctor_examine(struct doctor *doctor, const struct call *call)
 {
 	struct examination x = {.doctor = doctor, .call = call, .loop = loop_new()};
@@ -506,6 +514,8 @@ int doctor_examine(struct doctor *doctor, const struct call *call)
 	x.evidence.now = clock_unix();
 	examine_all(&x);
 	doctor->causes = auth_causes_find(&x.evidence);
+	if (doctor->causes->len && is_for_now(doctor->causes->pdata[0]))
+		x.code = ERR_THROTTLED;
 	probe_free(x.probe);
 	reach_fini(&x.reach);
 	credential_fini(&x.credential);

@@ -148,7 +148,7 @@ bool mail_stale_allowed(const struct mail *mail, int64_t checked_at)
 {
 	if (!checked_at)
 		return false;
-	return mail->config.stale_s < 0 || clock_unix() - checked_at <= mail->config.stale_s;
+	return mail->config.stale_s < 0 || clock_unix() - checked_at < mail->config.stale_s;
 }
 
 void mail_set_listener(struct mail *mail, mail_event_fn fn, void *ctx)

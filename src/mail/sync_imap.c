@@ -396,6 +396,8 @@ static void opened(struct run *run)
 	             (state.uidnext && job->known.uidnext > state.uidnext);
 	run->vanished_known = !run->reset && run->request.qresync_modseq &&
 	                      (run->mailbox.capabilities & IMAP_CAP_QRESYNC) && run->mailbox.highestmodseq;
+	if (run->reset)
+		imap_client_mailbox_forget(run->source->client, job->name, run->session);
 	job->opened(job->ctx, &state, run->reset);
 }
 

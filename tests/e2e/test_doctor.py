@@ -21,7 +21,7 @@ from lab.leaks import find_leaks
 from lab.oautherror import OAuthError
 from lab.place import OLENA, TEAM, TENANT, sasl
 from lab.rules import EXCHANGE_BEFORE
-from lab.scripted import NOT_CONNECTED, OK_WITHOUT_DATA, Model, Scripted, close, for_bodies
+from lab.scripted import NOT_CONNECTED, OK_WITHOUT_DATA, Model, Scripted, close, for_bodies, silent
 from lab.tokens import Grantee
 
 STRANGER = "eve@fabrikam.example"
@@ -358,8 +358,8 @@ CASES = [
     (person_not_connected, f"imap-disabled no-mailbox {OUTAGES}", "first-command", 3, None),
     (shared_not_connected, f"shared-mailbox-rights token-for-other-user imap-disabled no-mailbox {OUTAGES}",
      "first-command", 3, None),
-    (throttled, "throttled!", "first-command", 3, None),
-    (too_many, "too-many-connections!", "authenticate", 3, None),
+    (throttled, "throttled!", "first-command", 4, None),
+    (too_many, "too-many-connections!", "authenticate", 4, None),
     (expired_in_session, "token-expired!", "list", 1, None),
     (cut_at_sign_in, "connection-lost server-down", "authenticate", 4, None),
     (response_as_token, "token-is-response!", "inspect", 3, None),
@@ -510,6 +510,31 @@ def test_an_empty_inbox_is_no_fault(world):
     start(world, lambda _: None)
     report = report_of(doctor(world, "work", "--json", check=True))
     assert report["ok"] and report["steps"][-1]["ok"] is None
+
+
+def test_starttls(world):
+    certificate = world.place.ca.issue("starttls")
+    world.keys |= {"tls": "starttls", "ca_file": world.place.ca.pem}
+    world.server["capabilities"] = f"{EXCHANGE_BEFORE} STARTTLS"
+    start(world, lambda _: None).starttls_context = world.place.ca.server_context(certificate)
+    report = report_of(doctor(world, "work", "--json", check=True))
+    assert [step["name"] for step in report["steps"] if step["ok"]] == STEPS
+
+
+def test_starttls_that_is_refused(world):
+    world.keys |= {"tls": "starttls", "ca_file": world.place.ca.pem}
+    server = start(world, lambda _: None)
+    result = doctor(world, "work", "--json")
+    assert (result.returncode, causes_of(report_of(result))) == (4, "tls-mode!")
+    assert not any(b"AUTHENTICATE" in line for line in server.lines)
+
+
+def test_a_silent_server(world):
+    world.server["greeting"] = silent
+    world.keys["timeout"] = 1
+    start(world, lambda _: None)
+    result = doctor(world, "work", "--json")
+    assert (result.returncode, causes_of(report_of(result))) == (4, "tls-mode wrong-host server-down firewall")
 
 
 def test_for_people(world):

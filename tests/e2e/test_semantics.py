@@ -20,6 +20,7 @@ from lab import generator, mailboxes, maildir, rules, scripted as scripts
 from lab.imapmodel import Folder, Message, Model
 from lab.maildir import Maildir, served_bytes
 from lab.place import OLENA
+from persons import sign_in
 from probe import Blocked, error_lines, failure, snapshot, uids, until_works, within
 from witness import assert_same, mount_path, paths, read, read_or_errno, read_tree, served, tool
 
@@ -914,6 +915,20 @@ class TestErrors:
 
 def body_asked(server):
     return any(b"BODY.PEEK[]" in line for line in server.lines)
+
+
+class TestSigningIn:
+    """More in test_login.py and test_token_life.py."""
+
+    def test_refused_at_once_until_somebody_signs_in(self, home, place, truth):
+        home.set_account("work", place.person_account("work"))
+        mount = home.mount("work")
+        with within(3):
+            assert failure(os.listdir, mount / "INBOX") == "EACCES"
+        error = mount.status()["last_error"]
+        assert (error["kind"], error["hint"]) == ("sign-in", "run `mailtree login work`")
+        sign_in(home)
+        assert os.listdir(mount / "INBOX")
 
 
 class TestEveryWaitCanBeInterrupted:

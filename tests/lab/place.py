@@ -100,9 +100,10 @@ class Place:
     # The independent witness
 
     def token(self, **form):
-        """The token endpoint's answer as JSON, errors too."""
+        """The token endpoint's answer as JSON, errors too; None leaves a parameter out."""
         form = {"grant_type": "client_credentials", "client_id": self.app.client_id,
                 "client_secret": self.app.secret, "scope": SCOPE} | form
+        form = {name: value for name, value in form.items() if value is not None}
         url = f"{self.authority.url}/{TENANT}/oauth2/v2.0/token"
         try:
             with urllib.request.urlopen(url, urllib.parse.urlencode(form).encode(), timeout=30) as answer:

@@ -2,6 +2,7 @@
 """The lab's own tests: what the other tests build on does what it says. pytest tests/lab"""
 
 import base64
+import hashlib
 import imaplib
 import itertools
 import json
@@ -9,25 +10,29 @@ import pathlib
 import re
 import shutil
 import ssl
+import subprocess
 import sys
 import tempfile
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
+import uuid
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from lab import generator, home, mailboxes, mutf7, net, oddities, realmail, rules, scripted  # noqa: E402
+from lab import clients, generator, grants, home, mailboxes, mutf7, net, oddities, realmail, rules, scripted  # noqa: E402
 from lab.certs import CertificateAuthority  # noqa: E402
 from lab.demo import Demo  # noqa: E402
 from lab.dialogue import Dialogue  # noqa: E402
 from lab.goimap import GoImap, append  # noqa: E402
 from lab.leaks import find_leaks  # noqa: E402
 from lab.maildir import served_bytes  # noqa: E402
-from lab.place import EVE, OLENA, TEAM, Place, quote  # noqa: E402
+from lab.place import EVE, OLENA, SCOPE_OF_PERSON, TEAM, Place, quote  # noqa: E402
 from lab.proxy import Proxy, ProxyTls  # noqa: E402
 
 
@@ -138,6 +143,130 @@ def test_control_by_http(place):
 
 
 # Dovecot
+
+VERIFIER = "v" * 43
+CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
+REDIRECT = "http://localhost:1"
+
+
+def public_token(place, **form):
+    """The token endpoint's answer to the public app."""
+    return place.token(**({"client_id": place.public_app.client_id, "client_secret": None, "scope": None} | form))
+
+
+def authorize(place, **changes):
+    """The parameters that the browser brings back, or the page's text."""
+    query = {"client_id": place.public_app.client_id, "response_type": "code", "redirect_uri": REDIRECT, "state": "s" * 43,
+             "scope": SCOPE_OF_PERSON, "code_challenge": CHALLENGE, "code_challenge_method": "S256", "login_hint": OLENA}
+    target, page = place.authority.answer_authorize(place.tenant.name, query | changes)
+    return dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(target).query)) if target else page
+
+
+def redeem(place, code, **changes):
+    form = {"grant_type": "authorization_code", "code": code, "redirect_uri": REDIRECT, "code_verifier": VERIFIER}
+    return public_token(place, **(form | changes))
+
+
+def test_authorize_is_strict(place):
+    assert authorize(place)["state"] == "s" * 43
+    for changes in ({"code_challenge_method": "plain"}, {"code_challenge": "short"}, {"state": "short"}):
+        assert authorize(place, **changes)["error"] == "invalid_request"
+    assert authorize(place, login_hint="nobody@nowhere.example")["error"] == "access_denied"
+    for redirect in ("http://localhost:1/", "http://127.0.0.1:1", "https://localhost", "http://localhost.example", ""):
+        assert "AADSTS50011" in authorize(place, redirect_uri=redirect)
+    assert "AADSTS700016" in authorize(place, client_id="nobody")
+
+
+def test_codes_are_bound_and_good_once(place):
+    assert redeem(place, authorize(place)["code"], code_verifier="w" * 43)["error_codes"] == [501481]
+    assert redeem(place, authorize(place)["code"], code_verifier=None)["error_codes"] == [501481]
+    assert redeem(place, authorize(place)["code"], redirect_uri="http://localhost:2")["error_codes"] == [500112]
+    assert redeem(place, authorize(place)["code"], client_secret="x")["error_codes"] == [700025]
+    code = authorize(place)["code"]
+    assert redeem(place, code, client_id=place.app.client_id, client_secret=place.app.secret)["error_codes"] == [70000]
+    answer = redeem(place, code)
+    assert {"access_token", "refresh_token", "id_token"} <= answer.keys()
+    assert redeem(place, code)["error_codes"] == [54005]
+    # whoever showed it twice: what came of it has ended
+    assert refresh(place, answer["refresh_token"])["error_codes"] == [50173]
+
+
+def refresh(place, token):
+    return public_token(place, grant_type="refresh_token", refresh_token=token)
+
+
+def test_rotation_and_reuse(place):
+    first = redeem(place, authorize(place)["code"])["refresh_token"]
+    second = refresh(place, first)["refresh_token"]
+    again = refresh(place, first)["refresh_token"]
+    assert len({first, second, again}) == 3, "an answer that was lost is made good"
+    third = refresh(place, again)["refresh_token"]
+    assert refresh(place, first)["error_codes"] == [70000], "its successor has been used"
+    assert refresh(place, third)["error_codes"] == [50173], "and so all have ended"
+    place.authority.sign_ins.rotation = "strict"
+    try:
+        first = redeem(place, authorize(place)["code"])["refresh_token"]
+        assert "refresh_token" in refresh(place, first)
+        assert refresh(place, first)["error_codes"] == [70000]
+    finally:
+        place.authority.sign_ins.rotation = "overlap"
+
+
+def test_device_polling_rules(place):
+    def poll(code, **changes):
+        return public_token(place, **({"grant_type": grants.device_code.GRANT_TYPE, "device_code": code} | changes))
+    form = {"client_id": place.public_app.client_id, "scope": SCOPE_OF_PERSON}
+    status, answer = place.authority.answer_device(place.tenant.name, form)
+    assert status == 200 and answer["interval"] == 1
+    device = place.authority.find_device(answer["device_code"])
+    assert poll(device.code)["error"] == "slow_down"
+    assert device.interval_s == 6
+    device.interval_s = 0
+    assert poll(device.code)["error"] == "authorization_pending"
+    assert poll(device.code, client_id=place.app.client_id, client_secret=place.app.secret)["error"] == "bad_verification_code"
+    device.decide(place.people[OLENA])
+    assert "refresh_token" in poll(device.code)
+    assert poll(device.code)["error"] == "bad_verification_code"
+
+
+def test_assertions_are_checked(place, tmp_path):
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=a", "-keyout", tmp_path / "key",
+                    "-out", tmp_path / "pem"], check=True, capture_output=True)
+    key = serialization.load_pem_private_key((tmp_path / "key").read_bytes(), None)
+    pem = (tmp_path / "pem").read_bytes()
+    thumbprint = x509.load_pem_x509_certificate(pem).fingerprint(hashes.SHA256())
+
+    def encode(data):
+        return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+    def ask(header=None, spoil=False, algorithm="PS256", **changes):
+        now = int(time.time())
+        claims = {"aud": f"{place.authority.url}/{place.tenant.name}/oauth2/v2.0/token", "iss": place.app.client_id,
+                  "sub": place.app.client_id, "jti": str(uuid.uuid4()), "nbf": now, "exp": now + 600} | changes
+        head = {"alg": algorithm, "typ": "JWT", "x5t#S256": encode(thumbprint)} | (header or {})
+        body = f"{encode(json.dumps(head).encode())}.{encode(json.dumps(claims).encode())}"
+        signature = key.sign(body.encode(), clients.PADDINGS[algorithm], hashes.SHA256())
+        text = f"{body}.{encode(signature[:-1] + bytes([signature[-1] ^ 1]) if spoil else signature)}"
+        answer = place.token(client_secret=None, client_assertion_type=clients.ASSERTION_TYPE, client_assertion=text)
+        return answer.get("error_codes", "fine")
+
+    assert ask() == [700027], "the app doesn't have it yet"
+    place.app.certificates.append(pem)
+    try:
+        assert ask() == "fine" and ask(algorithm="RS256") == "fine"
+        assert ask(spoil=True) == [700027]
+        assert ask(header={"x5t#S256": encode(bytes(32))}) == [700027]
+        assert ask(header={"x5t#S256": base64.urlsafe_b64encode(thumbprint).decode()}) == [700027]
+        assert ask(header={"alg": "none"}) == [50027]
+        assert ask(aud="https://elsewhere.example/token") == [700023]
+        assert ask(sub="somebody") == [700021]
+        assert ask(exp=int(time.time()) - 301, nbf=int(time.time()) - 600) == [700024]
+        assert ask(nbf=int(time.time()) + 400, exp=int(time.time()) + 900) == [700024]
+        assert ask(exp=int(time.time()) + 86400) == [50027]
+        assert ask(jti="once") == "fine" and ask(jti="once") == []
+    finally:
+        place.app.certificates.clear()
+
 
 @pytest.mark.parametrize("mechanism", ["XOAUTH2", "OAUTHBEARER"])
 def test_app_opens_the_mailboxes_that_it_may(place, mechanism):
