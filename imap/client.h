@@ -154,8 +154,8 @@ void imap_client_submit(struct imap_client *client, struct imap_request *request
 /* `done` won't be called. What is already on the wire is read and dropped. NULL-safe for finished requests. */
 void imap_client_cancel(struct imap_client *client, struct imap_request *request);
 /*
- * The mailbox has turned out to be another one: sessions but `keep_session` that have it open may still see the old one,
- * and open it anew before they are used for it. What they have in flight is sent again.
+ * The mailbox has turned out to be another one: sessions but `keep_session` that have it open may still see the old
+ * one, and open it anew before they are used for it. What they have in flight is sent again.
  */
 void imap_client_mailbox_forget(struct imap_client *client, const char *mailbox, uint32_t keep_session);
 /*

@@ -113,7 +113,7 @@ static int print_result(
 		code = output_print(err, "The mailbox is %s: %s needs access to it.\n", s->user, name);
 	if (code == 0 && !result->renewable)
 		code = output_print(err, "The authority gave no refresh token: this sign-in ends with its access "
-		                         "token. Let `scope` ask for "
+					 "token. Let `scope` ask for "
 					 "offline_access, or for what the provider calls it.\n");
 	if (code == 0)
 		code = output_flush(err);

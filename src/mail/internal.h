@@ -108,10 +108,10 @@ struct mail_folder {
 	GHashTable *broken; /* uid → struct broken; NULL = none */
 	/* loop only */
 	struct sync *sync;
-	GQueue flag_parks;    /* waiting for flags as of now */
+	GQueue flag_parks;     /* waiting for flags as of now */
 	struct error *failure; /* of the last check; NULL = it succeeded, or what is cached may be shown */
-	uint64_t retry_at_ms; /* after a failed check: not before */
-	GHashTable *bodies;   /* uid → struct body: on their way */
+	uint64_t retry_at_ms;  /* after a failed check: not before */
+	GHashTable *bodies;    /* uid → struct body: on their way */
 	struct walk *walk;
 	/* any thread */
 	atomic_ullong fresh_ms;    /* clock_ms() of the last check that succeeded, 0 = none in this process */
@@ -164,7 +164,7 @@ struct mail {
 	atomic_uint sizes_confirmed;
 	atomic_bool sizes_lied;
 	pthread_mutex_t lies_lock; /* innermost */
-	GHashTable *lies;          /* folder and uid (body.c) of messages whose next reader may have been told a wrong size */
+	GHashTable *lies;  /* folder and uid (body.c) of messages whose next reader may have been told a wrong size */
 	int64_t daily_day; /* loop only */
 	uint64_t daily_used;
 	uint64_t daily_saved;

@@ -88,17 +88,22 @@ def test_however_many_ask_one_refresh(home, place, person):
     assert len(tokens) == 1 and refreshes(place) == before + 1
 
 
-def test_token_revoked_in_mid_session(home, place, truth, person, proxy):
+@pytest.mark.parametrize("threads", [1, 8])
+def test_token_revoked_in_mid_session(home, place, truth, person, proxy, threads):
+    """Every connection finds out by itself, several of them by being refused."""
     line = proxy()
     person(port=line.port)
-    mount = home.mount("work", noprefetch=True)
-    files = all_files(mount, {"INBOX": dict(list(truth["INBOX"].items())[:60])})
-    read_everything(files[:20], 1)
-    for part in (files[20:40], files[40:]):
+    mount = home.mount("work", noprefetch=threads == 1)
+    files = all_files(mount, {"INBOX": dict(list(truth["INBOX"].items())[:90])})
+    read_everything(files[:30], threads)
+    before = refreshes(place)
+    for number, part in enumerate((files[30:60], files[60:]), 1):
         place.authority.revoke_all()
         line.cut_all()
-        read_everything(part, 1)
-    assert refreshes(place) >= 2
+        read_everything(part, threads)
+        if threads == 1:
+            assert refreshes(place) == before + number
+    assert place.authority.sign_ins.most_uses() == 1
 
 
 def test_authority_down_the_token_serves_to_its_end(home, place, truth, person, proxy, wait_for):

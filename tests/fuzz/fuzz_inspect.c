@@ -80,8 +80,10 @@ static void check_claims(const char *json, size_t size)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	check_inspection((const char *)data, size);
-	check_encoded((const char *)data, size);
-	check_claims((const char *)data, size);
+	const char *text = size ? (const char *)data : "";
+
+	check_inspection(text, size);
+	check_encoded(text, size);
+	check_claims(text, size);
 	return 0;
 }

@@ -169,7 +169,7 @@ static const struct {
 	{"app not connected",
 		{.stage = AUTH_STAGE_FIRST, .words = NOT_CONNECTED, .claims = &app, .user = "olena@contoso.example"},
 		"app-without-mailbox-permission wrong-object-id imap-disabled no-mailbox too-many-connections "
-                "throttled "
+		"throttled "
 		"server-fault"},
 	{"person refused",
 		{.stage = AUTH_STAGE_SIGN_IN, .words = REFUSED, .claims = &person, .user = "OLENA@contoso.example"},

@@ -100,7 +100,7 @@ static void test_mechanisms(void **unused)
 		{AUTH_BEARER, IMAP_SASL_AUTO,
 			"S: * PREAUTH [CAPABILITY IMAP4rev1 ID ENABLE QRESYNC NAMESPACE] hi\nC: n NAMESPACE\n"
 			"C: i ID *\nC: q ENABLE QRESYNC\nS: * ENABLED QRESYNC\nS: $q OK\nS: $n OK\nS: * ID NIL\nS: $i "
-	                "OK\n" NOOP},
+			"OK\n" NOOP},
 		{AUTH_BEARER, IMAP_SASL_AUTO,
 			"S: * PREAUTH [CAPABILITY IMAP4rev1 ENABLE CONDSTORE NAMESPACE] hi\nC: n NAMESPACE\n"
 			"C: q ENABLE CONDSTORE\nS: $n BAD what?\nS: $q BAD no\nC: f LIST \"\" \"\"\nS: $f OK\n" NOOP},

@@ -404,7 +404,7 @@ static void test_by_code(void **state)
 	/* the same answer serves the device endpoint and the token endpoint */
 	endpoint_answer(f->endpoint, JSON_200,
 		"{\"device_code\":\"the-device\",\"user_code\":\"ABC-DEF\",\"verification_uri\":\"https://a/"
-	        "\",\"interval\":1,"
+		"\",\"interval\":1,"
 		"\"token_type\":\"Bearer\",\"access_token\":\"token\"}");
 	assert_int_equal(sign_in(&config, &browser, &result, &err), 0);
 	assert_string_equal(browser.user_code, "ABC-DEF");

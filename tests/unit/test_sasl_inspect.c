@@ -128,7 +128,7 @@ static const struct {
 		"GET https://graph.microsoft.com/v1.0/me HTTP/1.1\r\nAuthorization: Bearer @graph@\r\n\r\n", ""},
 	{"users, not me", RAW,
 		"GET https://graph.microsoft.com/v1.0/users/megan/messages HTTP/1.1\r\nAuthorization: Bearer "
-                "@app@\r\n\r\n",
+		"@app@\r\n\r\n",
 		"imap-token-for-rest"},
 	{"request without Bearer", RAW, "GET https://graph.microsoft.com/v1.0/me HTTP/1.1\r\n\r\n", "auth-missing"},
 };
