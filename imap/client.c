@@ -228,11 +228,12 @@ static void sign_in_gave_up(struct imap_client *client, const struct error *err,
 	}
 }
 
-void client_sign_in_failed(
-	struct imap_client *client, enum session_end end, uint32_t backoff_ms, const struct error *err)
+void client_sign_in_failed(struct imap_client *client, const struct member *member, enum session_end end,
+	uint32_t backoff_ms, const struct error *err)
 {
 	const struct client_tuning *tuning = &client->tuning;
 	uint32_t ready = members_in(client, MEMBER_READY);
+	uint32_t generation = session_generation(member->session);
 
 	client->last_error = *err;
 	client->proven = false;
@@ -240,7 +241,10 @@ void client_sign_in_failed(
 	switch (end) {
 	case SESSION_REJECTED:
 	case SESSION_EXPIRED:
-		/* auth gives a new one once; from then on it says no by itself */
+		/* auth gives a new one once; from then on it says no by itself. Several may have tried the old one. */
+		if (client->rejected == generation)
+			return;
+		client->rejected = generation;
 		if (++client->rejections < 2)
 			return;
 		client->rejections = 0;
@@ -275,6 +279,11 @@ void client_sign_in_failed(
 		sign_in_gave_up(client, err, tuning->refused_ms);
 		return;
 	case SESSION_FAILED:
+		/* begun before others were lost: what ended them may be over */
+		if (member->opened <= client->lost_at)
+			return;
+		sign_in_gave_up(client, err, tuning->down_ms);
+		return;
 	case SESSION_NO_CREDENTIAL:
 		sign_in_gave_up(client, err, tuning->down_ms);
 		return;

@@ -498,6 +498,7 @@ static void on_lost(void *ctx, const struct error *err)
 	enum member_blame blame = BLAME_TRY;
 	bool counts = member->flight.length > 0;
 
+	client->lost_at = client->opened;
 	if (bye.kind == VERDICT_EXPIRED)
 		auth_expired(client->auth, member->generation);
 	if (bye.kind == VERDICT_THROTTLED)
@@ -618,7 +619,7 @@ static void on_failed(void *ctx, enum session_end end, uint32_t backoff_ms, cons
 
 	log_info("no connection to %s: %s", member->client->config.host, err->text);
 	member_end(member, BLAME_NOBODY, err);
-	client_sign_in_failed(member->client, end, backoff_ms, err);
+	client_sign_in_failed(member->client, member, end, backoff_ms, err);
 }
 
 static const struct session_ops session_ops = {.ready = on_ready, .failed = on_failed};

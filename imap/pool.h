@@ -134,7 +134,9 @@ struct imap_client {
 	uint32_t pause_next_ms;                  /* without a number */
 
 	unsigned losses;        /* in a row without an answer */
+	uint64_t lost_at;       /* `opened` when a connection was lost, idle or not */
 	unsigned rejections;    /* of credentials, in a row */
+	uint32_t rejected;      /* the last one's generation */
 	unsigned not_connected; /* in a row */
 	uint64_t open_not_before_ms;
 	uint64_t down_until_ms; /* until then requests fail at once, with down_error */
@@ -153,8 +155,8 @@ void client_wake_at(struct imap_client *client, uint64_t at_ms);
 /* A command succeeded. */
 void client_success(struct imap_client *client);
 void client_signed_in(struct imap_client *client, uint32_t capabilities);
-void client_sign_in_failed(
-	struct imap_client *client, enum session_end end, uint32_t backoff_ms, const struct error *err);
+void client_sign_in_failed(struct imap_client *client, const struct member *member, enum session_end end,
+	uint32_t backoff_ms, const struct error *err);
 /* A connection was lost with requests on it: the next one waits, a little longer each time. */
 void client_lost(struct imap_client *client, const struct error *err);
 /* After too many such losses in a row all that wait fail. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "src/auth/causes.h"
-#include "src/auth/aadsts.h"
+#include "src/auth/causes_parts.h"
 #include "src/auth/causes_table.h"
 
 #include <errno.h>
@@ -36,7 +36,7 @@ GPtrArray *auth_causes_new(void)
 	return g_ptr_array_new_with_free_func(cause_free);
 }
 
-static const char *or_name(const char *text, const char *name)
+const char *causes_text_or(const char *text, const char *name)
 {
 	return text && *text ? text : name;
 }
@@ -46,7 +46,7 @@ static const char *id_of(const char *claimed, const char *configured, const char
 {
 	if (claimed && auth_text_is_guid(claimed))
 		return claimed;
-	return or_name(configured, name);
+	return causes_text_or(configured, name);
 }
 
 static char *fill_in(const struct auth_evidence *e, const char *text)
@@ -56,14 +56,14 @@ static char *fill_in(const struct auth_evidence *e, const char *text)
 	const struct {
 		const char *name, *value;
 	} places[] = {
-		{"{account}", or_name(e->account, "ACCOUNT")},
-		{"{user}", or_name(e->user, "USER")},
-		{"{host}", or_name(e->host, "HOST")},
+		{"{account}", causes_text_or(e->account, "ACCOUNT")},
+		{"{user}", causes_text_or(e->user, "USER")},
+		{"{host}", causes_text_or(e->host, "HOST")},
 		{"{port}", e->port ? port : "993"},
 		{"{client}", id_of(claims ? claims->app : NULL, e->client_id, "CLIENT-ID")},
 		{"{object}", id_of(claims && claims->is_app ? claims->object : NULL, NULL, "OBJECT-ID")},
-		{"{tenant}", or_name(e->tenant, "TENANT")},
-		{"{hint}", or_name(e->token_code ? e->token_hint : e->hint, "see the message")},
+		{"{tenant}", causes_text_or(e->tenant, "TENANT")},
+		{"{hint}", causes_text_or(e->token_code ? e->token_hint : e->hint, "see the message")},
 	};
 	GString *out = g_string_new(NULL);
 
@@ -127,7 +127,7 @@ static void add_all(GPtrArray *causes, const struct auth_evidence *e, const char
 
 /* ---- the network ---- */
 
-static void find_unreachable(const struct auth_evidence *e, GPtrArray *causes)
+void causes_find_offline(const struct auth_evidence *e, GPtrArray *causes)
 {
 	auth_causes_add(causes, e, "no-network", true, "no interface but the loopback one has an address");
 }
@@ -137,7 +137,7 @@ static void find_name(const struct auth_evidence *e, GPtrArray *causes)
 	static const char *const no_answer[] = {"no-network", "wrong-host", NULL};
 	static const char *const unknown[] = {"wrong-host", "no-network", NULL};
 
-	add_all(causes, e, e->name == AUTH_NAME_UNKNOWN ? unknown : no_answer, or_name(e->error, "no address"));
+	add_all(causes, e, e->name == AUTH_NAME_UNKNOWN ? unknown : no_answer, causes_text_or(e->error, "no address"));
 }
 
 static void find_connect(const struct auth_evidence *e, GPtrArray *causes)
@@ -151,14 +151,14 @@ static void find_connect(const struct auth_evidence *e, GPtrArray *causes)
 		ids = unreachable;
 	else if (e->connect_errno == ECONNREFUSED)
 		ids = refused;
-	add_all(causes, e, ids, or_name(e->error, "no connection"));
+	add_all(causes, e, ids, causes_text_or(e->error, "no connection"));
 }
 
 /* These providers' servers have certificates from public authorities. */
 static bool is_public_provider(const struct auth_evidence *e)
 {
 	static const char *const domains[] = {".office365.com", ".outlook.com", ".gmail.com", ".office.com"};
-	const char *provider = or_name(e->provider, "");
+	const char *provider = causes_text_or(e->provider, "");
 
 	if (g_str_has_prefix(provider, "outlook") || strcmp(provider, "gmail") == 0)
 		return true;
@@ -175,8 +175,8 @@ static void find_tls(const struct auth_evidence *e, GPtrArray *causes)
 	static const char *const other_name[] = {"wrong-host", "tls-intercepted", NULL};
 	static const char *const expired[] = {"certificate-expired", "clock-wrong", NULL};
 	static const char *const broken[] = {"tls-failed", "tls-mode", "tls-intercepted", NULL};
-	g_autofree char *evidence = g_strdup_printf("%s%s%s", or_name(e->error, "TLS failed"),
-		e->certificate && *e->certificate ? "; the certificate is " : "", or_name(e->certificate, ""));
+	g_autofree char *evidence = g_strdup_printf("%s%s%s", causes_text_or(e->error, "TLS failed"),
+		e->certificate && *e->certificate ? "; the certificate is " : "", causes_text_or(e->certificate, ""));
 
 	switch (e->tls) {
 	case AUTH_TLS_UNTRUSTED:
@@ -229,7 +229,7 @@ static const struct {
 /* Words that name the cause themselves. */
 static void find_words(const struct auth_evidence *e, GPtrArray *causes)
 {
-	g_autofree char *words = g_ascii_strdown(or_name(e->words, ""), -1);
+	g_autofree char *words = g_ascii_strdown(causes_text_or(e->words, ""), -1);
 
 	for (size_t i = 0; i < G_N_ELEMENTS(plain_words); i++)
 		if (strstr(words, plain_words[i].part))
@@ -245,143 +245,11 @@ static void find_greeting(const struct auth_evidence *e, GPtrArray *causes)
 	if (causes->len)
 		return;
 	if (!e->words || !*e->words)
-		add_all(causes, e, silent, or_name(e->error, "no greeting"));
+		add_all(causes, e, silent, causes_text_or(e->error, "no greeting"));
 	else if (g_str_has_prefix(e->words, "BYE") || g_str_has_prefix(e->words, "NO"))
 		add_all(causes, e, ended, e->words);
 	else
 		auth_causes_add(causes, e, "wrong-host", true, "this isn't how an IMAP server greets: %s", e->words);
-}
-
-/* ---- the way to a token ---- */
-
-static const struct {
-	uint32_t code;
-	const char *id;
-} aadsts_causes[] = {
-	{16000, "person-unknown"},
-	{28002, "wrong-scope"},
-	{28003, "wrong-scope"},
-	{50020, "person-unknown"},
-	{50034, "person-unknown"},
-	{50053, "account-closed"},
-	{50057, "account-closed"},
-	{50072, "second-factor"},
-	{50074, "second-factor"},
-	{50076, "second-factor"},
-	{50078, "second-factor"},
-	{50079, "second-factor"},
-	{50097, "blocked-by-policy"},
-	{50132, "sign-in-again"},
-	{50133, "sign-in-again"},
-	{50158, "second-factor"},
-	{50173, "sign-in-again"},
-	{50196, "authority-busy"},
-	{53000, "blocked-by-policy"},
-	{53001, "blocked-by-policy"},
-	{53002, "blocked-by-policy"},
-	{53003, "blocked-by-policy"},
-	{65001, "no-admin-consent"},
-	{70000, "sign-in-again"},
-	{70002, "wrong-client-secret"},
-	{70008, "sign-in-again"},
-	{70011, "wrong-scope"},
-	{70043, "sign-in-again"},
-	{90002, "tenant-unknown"},
-	{90033, "authority-busy"},
-	{90055, "authority-busy"},
-	{90094, "no-admin-consent"},
-	{90095, "no-admin-consent"},
-	{500011, "wrong-scope"},
-	{530035, "blocked-by-policy"},
-	{700011, "app-not-in-tenant"},
-	{700016, "app-not-in-tenant"},
-	{700022, "wrong-scope"},
-	{700027, "wrong-certificate"},
-	{700030, "wrong-certificate"},
-	{700082, "sign-in-again"},
-	{1002012, "wrong-scope"},
-	{7000112, "app-disabled"},
-	{7000215, "wrong-client-secret"},
-	{7000216, "missing-client-secret"},
-	{7000218, "missing-client-secret"},
-	{7000222, "expired-client-secret"},
-};
-
-static void add_other_code(const struct auth_evidence *e, GPtrArray *causes, uint32_t code)
-{
-	const struct auth_aadsts *known = auth_aadsts_find(code);
-	struct auth_cause *cause = g_new0(struct auth_cause, 1);
-
-	cause->id = g_strdup_printf("aadsts-%u", code);
-	cause->title = g_strdup(known ? known->meaning : "the sign-in service refused, in words of its own");
-	cause->certain = known != NULL;
-	cause->evidence = g_strdup(e->token_error);
-	cause->check = g_strdup_printf("https://login.microsoftonline.com/error?code=%u", code);
-	cause->fix = g_strdup(known ? known->fix : "do as its words say, or look the code up there");
-	g_ptr_array_add(causes, cause);
-}
-
-static void find_code(const struct auth_evidence *e, GPtrArray *causes, uint32_t code)
-{
-	if (code == 7000215 && e->secret_is_guid)
-		auth_causes_add(causes, e, "client-secret-id", false,
-			"what is configured has the form of an ID, not of a secret's value; %s", e->token_error);
-	for (size_t i = 0; i < G_N_ELEMENTS(aadsts_causes); i++)
-		if (aadsts_causes[i].code == code)
-			auth_causes_add(causes, e, aadsts_causes[i].id, true, "%s", e->token_error);
-	if (!causes->len)
-		add_other_code(e, causes, code);
-}
-
-/* Where there is no code: our own sentences and the words of RFC 6749 in them. */
-static const struct {
-	const char *part, *id;
-	bool certain;
-} token_errors[] = {
-	{"nobody has signed in yet", "sign-in-needed", true},
-	{"its token expired", "token-expired", true},
-	{"this isn't a token endpoint", "wrong-authority", true},
-	{"certificate can't be verified", "tls-intercepted", false},
-	{"invalid_client", "wrong-client-secret", false},
-	{"invalid_grant", "sign-in-again", false},
-	{"interaction_required", "sign-in-again", false},
-	{"invalid_scope", "wrong-scope", true},
-	{"consent_required", "no-admin-consent", true},
-	{"unauthorized_client", "app-not-in-tenant", false},
-	{"temporarily_unavailable", "authority-busy", true},
-	{"server_error", "authority-busy", true},
-};
-
-static bool asks_an_endpoint(enum auth_method method)
-{
-	return method == AUTH_CLIENT_CREDENTIALS || method == AUTH_AUTHORIZATION_CODE || method == AUTH_DEVICE_CODE;
-}
-
-static void find_token_error(const struct auth_evidence *e, GPtrArray *causes)
-{
-	const char *text = or_name(e->token_error, "no token");
-	uint32_t code = auth_aadsts_parse(text);
-
-	if (code) {
-		find_code(e, causes, code);
-		return;
-	}
-	if (e->offline && asks_an_endpoint(e->method))
-		find_unreachable(e, causes);
-	for (size_t i = 0; i < G_N_ELEMENTS(token_errors) && !causes->len; i++)
-		if (strstr(text, token_errors[i].part))
-			auth_causes_add(causes, e, token_errors[i].id, token_errors[i].certain, "%s", text);
-	if (causes->len)
-		return;
-	if (!asks_an_endpoint(e->method)) {
-		auth_causes_add(causes, e, "token-source", true, "%s", text);
-	} else if (e->token_code == ERR_UNREACHABLE || e->token_code == ERR_TIMEOUT) {
-		auth_causes_add(causes, e, "authority-unreachable", true, "%s", text);
-	} else if (e->token_code == ERR_CONFIG) {
-		auth_causes_add(causes, e, "configuration", true, "%s", text);
-	} else {
-		auth_causes_add(causes, e, "token-source", true, "%s", text);
-	}
 }
 
 /* ---- the token ---- */
@@ -415,12 +283,12 @@ static void find_claims(const struct auth_evidence *e, const struct auth_claims 
 			causes, e, "token-for-other-resource", true, "aud: the token is for %s", claims->audience);
 	} else if (claims->is_app && !claims->imap_app) {
 		auth_causes_add(causes, e, "token-lacks-permission", true,
-			"roles: %s; IMAP.AccessAsApp isn't among them", or_name(claims->roles, "none"));
+			"roles: %s; IMAP.AccessAsApp isn't among them", causes_text_or(claims->roles, "none"));
 		auth_causes_add(causes, e, "no-admin-consent", false,
 			"roles: a permission that nobody has consented to isn't in the token");
 	} else if (!claims->is_app && !claims->imap_user) {
 		auth_causes_add(causes, e, "token-lacks-permission", true,
-			"scp: %s; IMAP.AccessAsUser.All isn't among them", or_name(claims->scopes, "none"));
+			"scp: %s; IMAP.AccessAsUser.All isn't among them", causes_text_or(claims->scopes, "none"));
 	}
 }
 
@@ -487,7 +355,7 @@ static bool is_exchange(const struct auth_evidence *e)
 {
 	if (e->claims && e->claims->readable)
 		return auth_claims_are_microsoft(e->claims);
-	if (g_str_has_prefix(or_name(e->provider, ""), "outlook"))
+	if (g_str_has_prefix(causes_text_or(e->provider, ""), "outlook"))
 		return true;
 	return e->host && (g_str_has_suffix(e->host, ".office365.com") || g_str_has_suffix(e->host, ".outlook.com") ||
 				  g_str_has_suffix(e->host, ".outlook.cn"));
@@ -511,8 +379,9 @@ static bool is_disproved(const struct auth_evidence *e, const char *id)
 
 static void add_ranked(const struct auth_evidence *e, const char *const ids[CAUSES_MAX], GPtrArray *causes)
 {
-	g_autofree char *words = g_strdup_printf("the server said: %s%s%s", or_name(e->words, or_name(e->error, "no")),
-		e->challenge && *e->challenge ? "; its reason: " : "", or_name(e->challenge, ""));
+	g_autofree char *words = g_strdup_printf("the server said: %s%s%s",
+		causes_text_or(e->words, causes_text_or(e->error, "no")),
+		e->challenge && *e->challenge ? "; its reason: " : "", causes_text_or(e->challenge, ""));
 	const struct auth_claims *claims = e->claims;
 
 	for (size_t i = 0; i < CAUSES_MAX && ids[i]; i++) {
@@ -535,7 +404,12 @@ static void find_refused(const struct auth_evidence *e, GPtrArray *causes)
 
 	if (e->user && strchr(e->user, '\\') && is_exchange(e))
 		auth_causes_add(causes, e, "shared-mailbox-syntax", false, "user = %s; the server said: %s", e->user,
-			or_name(e->words, "no"));
+			causes_text_or(e->words, "no"));
+	/* find_lifetime() leaves it open what the clocks' difference may explain */
+	if (e->claims && e->claims->expires_at && e->claims->expires_at <= e->now)
+		auth_causes_add(causes, e, "token-expired", false,
+			"exp: it ended %" G_GINT64_FORMAT " s ago; the server said: %s", e->now - e->claims->expires_at,
+			causes_text_or(e->words, "no"));
 	add_ranked(e, ids[0] ? ids : other_refused[WHO_UNKNOWN], causes);
 }
 
@@ -546,7 +420,7 @@ static void find_mechanism(const struct auth_evidence *e, GPtrArray *causes)
 	if (!e->offer_known || (password ? e->offers_password : e->offers_bearer))
 		return;
 	auth_causes_add(causes, e, password && e->offers_bearer ? "basic-auth-retired" : "mechanism-not-offered", true,
-		"it offers %s", or_name(e->offer, "no AUTH= at all"));
+		"it offers %s", causes_text_or(e->offer, "no AUTH= at all"));
 }
 
 static void find_sign_in(const struct auth_evidence *e, GPtrArray *causes)
@@ -558,12 +432,12 @@ static void find_sign_in(const struct auth_evidence *e, GPtrArray *causes)
 	if (!has_certain(causes) && e->words && *e->words)
 		find_refused(e, causes);
 	if (!causes->len)
-		add_all(causes, e, lost, or_name(e->error, "no answer"));
+		add_all(causes, e, lost, causes_text_or(e->error, "no answer"));
 }
 
 static bool is_not_connected(const struct auth_evidence *e)
 {
-	g_autofree char *words = g_ascii_strdown(or_name(e->words, ""), -1);
+	g_autofree char *words = g_ascii_strdown(causes_text_or(e->words, ""), -1);
 
 	return strstr(words, "authenticated but not connected") != NULL;
 }
@@ -580,7 +454,7 @@ static void find_first(const struct auth_evidence *e, GPtrArray *causes)
 	else if (e->words && *e->words)
 		add_all(causes, e, refused, e->words);
 	else
-		add_all(causes, e, lost, or_name(e->error, "no answer"));
+		add_all(causes, e, lost, causes_text_or(e->error, "no answer"));
 }
 
 static void find_mail(const struct auth_evidence *e, GPtrArray *causes)
@@ -597,7 +471,7 @@ static void find_mail(const struct auth_evidence *e, GPtrArray *causes)
 	else if (is_not_connected(e))
 		find_first(e, causes);
 	else if (!spoken)
-		add_all(causes, e, lost, or_name(e->error, "no answer"));
+		add_all(causes, e, lost, causes_text_or(e->error, "no answer"));
 	else
 		add_all(causes, e, e->stage == AUTH_STAGE_LIST ? list : fetch, e->words);
 }
@@ -612,7 +486,7 @@ static void find_stage(const struct auth_evidence *e, GPtrArray *causes)
 	case AUTH_STAGE_MAIL:
 		break;
 	case AUTH_STAGE_CONFIG:
-		auth_causes_add(causes, e, "configuration", true, "%s", or_name(e->error, "it can't be used"));
+		auth_causes_add(causes, e, "configuration", true, "%s", causes_text_or(e->error, "it can't be used"));
 		break;
 	case AUTH_STAGE_RESOLVE:
 		find_name(e, causes);
@@ -644,7 +518,7 @@ GPtrArray *auth_causes_find(const struct auth_evidence *e)
 	GPtrArray *causes = auth_causes_new();
 
 	if (e->offline && (e->stage == AUTH_STAGE_RESOLVE || e->stage == AUTH_STAGE_CONNECT)) {
-		find_unreachable(e, causes);
+		causes_find_offline(e, causes);
 		return causes;
 	}
 	if (e->token_code) {
@@ -654,7 +528,7 @@ GPtrArray *auth_causes_find(const struct auth_evidence *e)
 			find_stage(e, causes);
 		g_autoptr(GPtrArray) of_token = auth_causes_new();
 
-		find_token_error(e, of_token);
+		causes_find_no_token(e, of_token);
 		while (of_token->len) {
 			struct auth_cause *cause = g_ptr_array_steal_index(of_token, 0);
 

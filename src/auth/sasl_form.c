@@ -9,6 +9,7 @@
 
 #define SEPARATOR '\1'
 #define USER_SHOWN_MAX 128u
+#define INSERTED_MAX 8u /* separators; there are no more keys */
 
 /* ---- separators ---- */
 
@@ -54,8 +55,8 @@ static int stand_in_at(const char *text, size_t length)
 	return -1;
 }
 
-/* A separator belongs in front of a key and at the end: elsewhere those characters are what they are. */
-static bool is_place_of_separator(const char *text, size_t length)
+/* Behind a run of separators, written in any way, and white space. */
+static size_t run_end(const char *text, size_t length)
 {
 	size_t at = 0;
 
@@ -69,24 +70,43 @@ static bool is_place_of_separator(const char *text, size_t length)
 		else
 			break;
 	}
-	return at == length || is_key(text + at, length - at);
+	return at;
 }
 
-/* `text` with the byte where it is written in another way. */
+/* The run with the byte itself for each stand-in. */
+static void run_append(GString *out, const char *text, size_t length, unsigned met[G_N_ELEMENTS(stand_ins)])
+{
+	for (size_t at = 0; at < length;) {
+		int which = stand_in_at(text + at, length - at);
+
+		if (which >= 0) {
+			met[which]++;
+			g_string_append_c(out, SEPARATOR);
+			at += strlen(stand_ins[which].text);
+		} else {
+			g_string_append_c(out, text[at++]);
+		}
+	}
+}
+
+/*
+ * `text` with the byte where it is written in another way. A separator belongs in front of a key and at the end:
+ * elsewhere those characters are what they are.
+ */
 static GString *separators_read(struct inspector *in, const char *text, size_t length)
 {
 	GString *out = g_string_sized_new(length + 16);
 	unsigned met[G_N_ELEMENTS(stand_ins)] = {0};
 
 	for (size_t at = 0; at < length;) {
-		int which = stand_in_at(text + at, length - at);
+		size_t run = stand_in_at(text + at, length - at) >= 0 ? run_end(text + at, length - at) : 0;
 
-		if (which >= 0 && is_place_of_separator(text + at, length - at)) {
-			met[which]++;
-			g_string_append_c(out, SEPARATOR);
-			at += strlen(stand_ins[which].text);
+		if (run && (at + run == length || is_key(text + at + run, length - at - run))) {
+			run_append(out, text + at, run, met);
+			at += run;
 		} else {
-			g_string_append_c(out, text[at++]);
+			g_string_append_len(out, text + at, run ? (gssize)run : 1);
+			at += run ? run : 1;
 		}
 	}
 	for (size_t i = 0; i < G_N_ELEMENTS(stand_ins); i++)
@@ -110,11 +130,14 @@ static bool is_key_without_separator(const GString *text, size_t at)
 /* Keys that have no separator in front of them get one. */
 static void separators_insert(struct inspector *in, GString *text)
 {
-	for (size_t i = 1; i < text->len; i++) {
+	unsigned inserted = 0;
+
+	for (size_t i = 1; i < text->len && inserted < INSERTED_MAX; i++) {
 		size_t behind = i;
 
 		if (!is_key_without_separator(text, i))
 			continue;
+		inserted++;
 		/* strchr() finds NUL, too */
 		while (behind > 0 && strchr(" \t\r\n;|&", text->str[behind - 1]))
 			behind--;

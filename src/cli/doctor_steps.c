@@ -388,7 +388,8 @@ static void pause_ms(struct examination *x, uint64_t ms)
 
 static bool is_not_connected(const struct examination *x)
 {
-	return x->answer.err.code == ERR_REFUSED && strstr(x->answer.words, "authenticated but not connected") != NULL;
+	return x->answer.err.code == ERR_REFUSED &&
+	       strcasestr(x->answer.words, "authenticated but not connected") != NULL;
 }
 
 /* Signs in anew while the first command says that nothing is behind it. */

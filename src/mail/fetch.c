@@ -42,6 +42,7 @@ struct fetch {
 	struct imap_set uids;
 	GPtrArray *bodies; /* struct body: its own hold on each */
 	bool bulk;
+	bool delivered; /* something */
 	/* the literal under way */
 	struct body *now;
 	uint32_t now_uid; /* 0 = not told yet */
@@ -368,6 +369,7 @@ static void deliver_stream(struct fetch *fetch, struct body *body)
 static void deliver(struct fetch *fetch, struct body *body)
 {
 	atomic_fetch_add(&fetch->mail->fetched_messages, 1);
+	fetch->delivered = true;
 	if (fetch->bulk)
 		atomic_fetch_add(&fetch->mail->prefetched, 1);
 	if (fetch->memory)
@@ -418,12 +420,27 @@ static void on_finished(void *ctx, uint32_t uid, bool has_body)
 		error_set(&body->failure, ERR_BROKEN, "the server has this message and gives no octets of it");
 }
 
+/* What has come isn't asked for again: a server that closes after every few messages would never come to the end. */
 static void on_restart(void *ctx)
 {
 	struct fetch *fetch = ctx;
+	struct imap_set left;
 
 	literal_forget(fetch);
 	fetch->swallow = false;
+	imap_set_init(&left);
+	for (guint i = 0; i < fetch->bodies->len; i++) {
+		const struct body *body = fetch->bodies->pdata[i];
+
+		if (!body->over)
+			imap_set_add(&left, body->uid, body->uid);
+	}
+	if (imap_set_count(&left)) {
+		imap_set_fini(&fetch->uids);
+		fetch->uids = left;
+	} else {
+		imap_set_fini(&left);
+	}
 }
 
 /* ---- the end of a fetch ---- */
@@ -547,6 +564,8 @@ static void on_done(void *ctx, int code, const struct error *err)
 	left = leftovers(fetch);
 	if (left->len && is_about_content(code))
 		content_failed(fetch, left, code, err);
+	else if (left->len && code == ERR_UNREACHABLE && fetch->delivered)
+		fetch_start(mail, fetch->folder, left, fetch->bulk);
 	else if (left->len)
 		way_failed(fetch, left, code, err);
 	for (guint i = 0; i < fetch->bodies->len; i++)

@@ -152,7 +152,7 @@ struct mail {
 
 	/* loop only */
 	struct tree_check *tree_check;
-	uint64_t tree_retry_at_ms;
+	struct error tree_failure; /* of the last check of the tree; code 0 = it succeeded */
 	GQueue fetches; /* struct fetch *: under way, the oldest first */
 	struct loop_timer *walk_timer;
 	GQueue walks;           /* struct walk *: the active ones, each in its turn */

@@ -92,7 +92,7 @@ struct source_fetch_job {
 	/* The response that carried (or lacked) a body is over. `has_body` false = the server has the message and gave
 	 * no octets. */
 	void (*finished)(void *ctx, uint32_t uid, bool has_body);
-	void (*restart)(void *ctx); /* the body under way is void */
+	void (*restart)(void *ctx); /* the body under way is void; `uids` may become fewer, but not none */
 	void (*done)(void *ctx, int code, const struct error *err);
 	void *ctx;
 	void *internal;

@@ -164,6 +164,14 @@ static void list_choose(void *ctx, uint32_t can)
 			" RETURN (SPECIAL-USE STATUS (MESSAGES UIDNEXT UIDVALIDITY HIGHESTMODSEQ))";
 }
 
+static void list_free(struct list_run *run)
+{
+	g_queue_remove(&run->source->lists, run);
+	g_hash_table_unref(run->by_name);
+	g_array_unref(run->listed);
+	g_free(run);
+}
+
 static void list_done(void *ctx, int code, const struct error *err)
 {
 	struct list_run *run = ctx;
@@ -178,9 +186,7 @@ static void list_done(void *ctx, int code, const struct error *err)
 			job->folder(job->ctx, &entry->folder);
 		}
 	}
-	g_hash_table_unref(run->by_name);
-	g_array_unref(run->listed);
-	g_free(run);
+	list_free(run);
 	job->done(job->ctx, session, code, err);
 }
 
@@ -198,6 +204,7 @@ static void source_list(struct mail_source *base, struct source_list_job *job)
 	run->by_name = g_hash_table_new(g_str_hash, g_str_equal);
 	run->request = (struct imap_request){
 		.class = IMAP_INTERACTIVE, .fresh = job->fresh, .command = LIST_PLAIN, .ops = &list_ops, .ctx = run};
+	g_queue_push_tail(&run->source->lists, run);
 	imap_client_submit(run->source->client, &run->request);
 }
 
@@ -261,15 +268,7 @@ static void fetch_response(void *ctx, const struct imap_response *response)
 	job->finished(job->ctx, fetch->uid, fetch->body->type == IMAP_STREAMED);
 }
 
-static void fetch_restart(void *ctx)
-{
-	struct fetch_run *run = ctx;
-
-	run->in_body = false;
-	run->job->restart(run->job->ctx);
-}
-
-static void fetch_submit(struct fetch_run *run)
+static void fetch_command(struct fetch_run *run)
 {
 	static const char head[] = "UID FETCH ", tail[] = " (UID BODY.PEEK[])";
 
@@ -277,6 +276,21 @@ static void fetch_submit(struct fetch_run *run)
 	imap_set_format(run->job->uids, &run->at, SOURCE_COMMAND_BYTES - sizeof(head) - sizeof(tail), run->command);
 	g_string_append(run->command, tail);
 	run->request.command = run->command->str;
+}
+
+static void fetch_restart(void *ctx)
+{
+	struct fetch_run *run = ctx;
+
+	run->in_body = false;
+	run->job->restart(run->job->ctx);
+	run->at = 0;
+	fetch_command(run);
+}
+
+static void fetch_submit(struct fetch_run *run)
+{
+	fetch_command(run);
 	imap_client_submit(run->source->client, &run->request);
 }
 
@@ -375,7 +389,14 @@ static void source_retry_now(struct mail_source *base)
 
 static void source_free(struct mail_source *base)
 {
-	g_free(base);
+	struct source_imap *source = (struct source_imap *)base;
+
+	for (struct list_run *run; (run = g_queue_peek_head(&source->lists));) {
+		imap_client_cancel(source->client, &run->request);
+		list_free(run);
+	}
+	source_imap_syncs_forget(source);
+	g_free(source);
 }
 
 static const struct mail_source_ops source_imap_ops = {
@@ -396,5 +417,7 @@ struct mail_source *mail_source_imap_new(struct imap_client *client, struct auth
 	source->base.ops = &source_imap_ops;
 	source->client = client;
 	source->auth = auth;
+	g_queue_init(&source->lists);
+	g_queue_init(&source->syncs);
 	return &source->base;
 }

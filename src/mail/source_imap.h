@@ -13,6 +13,11 @@ struct source_imap {
 	struct mail_source base;
 	struct imap_client *client;
 	struct auth *auth;
+	/* under way: a mount may end before they do */
+	GQueue lists; /* struct list_run */
+	GQueue syncs; /* struct run */
 };
 
 void source_imap_sync(struct mail_source *source, struct source_sync_job *job);
+/* Their jobs aren't told. */
+void source_imap_syncs_forget(struct source_imap *source);

@@ -494,6 +494,9 @@ static void on_done(void *ctx, int code, const struct error *err)
 		return;
 	}
 	folder->attempt_ms = sync->started_ms;
+	g_clear_pointer(&folder->failure, g_free);
+	if (code)
+		folder->failure = g_memdup2(&problem, sizeof(problem));
 	if (!code) {
 		apply(sync);
 	} else {
@@ -503,9 +506,6 @@ static void on_done(void *ctx, int code, const struct error *err)
 			code = 0;
 		}
 	}
-	g_clear_pointer(&folder->failure, g_free);
-	if (code)
-		folder->failure = g_memdup2(&problem, sizeof(problem));
 	park_finish_all(&sync->parks, code, &problem);
 	sync_free(sync);
 	if (folder->flag_parks.length) {
@@ -574,7 +574,9 @@ void sync_park(struct mail *mail, struct park *park)
 	}
 	if (park->want_flags ? folder->flags_ms >= park->since_ms : folder->attempt_ms >= park->since_ms) {
 		/* somebody else's check ended since this one asked */
-		park_finish(park, folder->failure ? folder->failure->code : 0, folder->failure);
+		bool shown = !park->force && folder->listing && mail_stale_allowed(mail, folder->checked_at);
+
+		park_finish(park, folder->failure && !shown ? folder->failure->code : 0, folder->failure);
 		return;
 	}
 	if (folder->sync) {

@@ -70,10 +70,9 @@ static struct imap_set *set_new(void)
 	return set;
 }
 
-static void run_end(struct run *run, int code, const struct error *err)
+static void run_free(struct run *run)
 {
-	struct source_sync_job *job = run->job;
-
+	g_queue_remove(&run->source->syncs, run);
 	imap_set_fini(&run->received);
 	imap_set_fini(&run->all);
 	g_queue_clear_full(&run->parts, set_free);
@@ -81,8 +80,23 @@ static void run_end(struct run *run, int code, const struct error *err)
 		set_free(run->part);
 	g_string_free(run->command, TRUE);
 	g_free(run);
+}
+
+static void run_end(struct run *run, int code, const struct error *err)
+{
+	struct source_sync_job *job = run->job;
+
+	run_free(run);
 	job->internal = NULL;
 	job->done(job->ctx, code, err);
+}
+
+void source_imap_syncs_forget(struct source_imap *source)
+{
+	for (struct run *run; (run = g_queue_peek_head(&source->syncs));) {
+		imap_client_cancel(source->client, &run->request);
+		run_free(run);
+	}
 }
 
 static void submit(struct run *run, enum phase phase)
@@ -463,6 +477,8 @@ static bool set_again(struct run *run, int code, const struct error *err)
 		return false;
 	log_info("%s: SEARCH failed (%s): asking for the UIDs by FETCH", run->job->name, err->text);
 	run->set_by_fetch = true;
+	/* it may have ended the session: the set is complete by itself, in another one too */
+	run->session = 0;
 	imap_set_clear(&run->all);
 	g_string_assign(run->command, "UID FETCH 1:* (UID)");
 	submit(run, PHASE_SET);
@@ -474,9 +490,9 @@ static void on_done(void *ctx, int code, const struct error *err)
 	struct run *run = ctx;
 	struct source_sync_job *job = run->job;
 	struct error problem;
-	bool other_session = !code && run->phase != PHASE_OPEN && run->request.session != run->session;
+	bool other_session = !code && run->session && run->phase != PHASE_OPEN && run->request.session != run->session;
 
-	if (run->phase == PHASE_OPEN)
+	if (run->phase == PHASE_OPEN || (!code && !run->session))
 		run->session = run->request.session;
 	if (code == ERR_RENUMBERED || (other_session && run->restarts < SESSION_RESTARTS_MAX)) {
 		/* another folder by now, or seen by another session, which may see it otherwise: from the beginning */
@@ -580,5 +596,6 @@ void source_imap_sync(struct mail_source *base, struct source_sync_job *job)
 		.ctx = run,
 	};
 	job->internal = run;
+	g_queue_push_tail(&run->source->syncs, run);
 	submit(run, PHASE_OPEN);
 }

@@ -554,6 +554,7 @@ static void on_done(void *ctx, uint32_t session, int code, const struct error *e
 		code = error_set(&problem, ERR_PROTOCOL, "%s lists more than %u folders", mail->host, LIMIT_FOLDERS);
 	else if (code)
 		error_copy(&problem, err);
+	mail->tree_failure = problem;
 	if (!code) {
 		apply(check, session);
 		mail->tree_fresh_ms = check->started_ms;
@@ -579,8 +580,12 @@ void tree_check_begin(struct mail *mail, struct park *park)
 {
 	struct tree_check *check = mail->tree_check;
 
-	if (park->force ? mail->tree_attempt_ms >= park->since_ms
-			: mail->tree_known && atomic_load(&mail->tree_fresh_until_s) > clock_ms() / 1000) {
+	if (park->force && mail->tree_attempt_ms >= park->since_ms) {
+		/* what is known is no answer to who wants it checked */
+		park_finish(park, mail->tree_failure.code, &mail->tree_failure);
+		return;
+	}
+	if (!park->force && mail->tree_known && atomic_load(&mail->tree_fresh_until_s) > clock_ms() / 1000) {
 		park_finish(park, 0, NULL);
 		return;
 	}

@@ -27,6 +27,8 @@ def options_of(arguments):
     parser.add_argument("--messages", type=int, metavar="N",
                         help=f"in the folder that is read ({MESSAGES}); the big folder has {BIG} times as many")
     parser.add_argument("--runs", type=int, metavar="N", help="of each; the median counts (5)")
+    parser.add_argument("--without-mbsync", action="store_true", 
+                        help="it syncs each message to the disk, and takes most of the time")
     parser.add_argument("--quick", action="store_true", help=f"one run, {MESSAGES_QUICK} messages: to see that it works")
     parser.add_argument("--json", metavar="FILE", help="all samples, too")
     parser.add_argument("--dir", metavar="DIR", help="keep the generated mail here, for the next time")
@@ -49,8 +51,8 @@ def choose(names):
     return [row for row in rows.ROWS if any(fnmatch.fnmatch(row.name, pattern) for pattern in patterns)]
 
 
-def play(stage, row, mailbox, runs):
-    sheet = table.Sheet(row.name, row.title, row.target)
+def play(stage, row, mailbox, runs, without):
+    sheet = table.Sheet(row.name, row.title, row.target, without)
     begin = time.monotonic()
     try:
         row.run(stage, mailbox, sheet, runs)
@@ -77,7 +79,8 @@ def run(options, folder):
                 boxes[shape] = stage.mailbox(*shape)
             boxes[row.name] = boxes[shape]
         stage.start()
-        sheets = [play(stage, row, boxes[row.name], options.runs) for row in chosen]
+        without = (table.MBSYNC,) if options.without_mbsync else ()
+        sheets = [play(stage, row, boxes[row.name], options.runs, without) for row in chosen]
     print(f"\n{options.messages} messages of {rows.MEAN_BYTES} octets on average; the big folder: "
           f"{options.messages * BIG} of {rows.SMALL_BYTES}. Medians of {options.runs}. {machine()}.\n")
     print(table.render(sheets))

@@ -89,6 +89,8 @@ def cold(program, line, stage, mailbox, sheet, runs):
                 facts = meter.facts()
                 sheet.note(MAILTREE, seconds, **facts)
                 expect_all(mailbox, facts)
+            if MBSYNC in sheet.without:
+                continue
             ran = rivals.mbsync(stage, mailbox, port)
             sheet.note(MBSYNC, ran.seconds, cpu_s=ran.cpu_s, peak_bytes=ran.peak_bytes)
 

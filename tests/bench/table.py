@@ -10,8 +10,8 @@ MIB = 1 << 20
 class Sheet:
     """One line of the table: samples of each contender, and facts about them, each a list of numbers."""
 
-    def __init__(self, name, title, target):
-        self.name, self.title, self.target = name, title, target
+    def __init__(self, name, title, target, without=()):
+        self.name, self.title, self.target, self.without = name, title, target, without
         self.samples = {}
         self.facts = {}
         self.error = None

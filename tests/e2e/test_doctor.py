@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import socket
+import subprocess
 import threading
 import time
 from dataclasses import dataclass, field
@@ -246,7 +247,7 @@ def expired_token(world):
 
 
 def expired_lately(world):
-    # Within what clocks may differ the token is tried: the server says no, and no more is known.
+    # Within what clocks may differ the token is tried, and a refusal may have another cause.
     world.token(OLENA, lifetime_s=-100)
 
 
@@ -349,7 +350,7 @@ CASES = [
     (graph_person, "token-for-other-resource!", "inspect", 3, None),
     (no_scope, "token-lacks-permission!", "inspect", 3, errno.EACCES),
     (expired_token, "token-expired!", "token", 3, errno.EACCES),
-    (expired_lately, "imap-disabled no-mailbox blocked-by-policy token-revoked", "authenticate", 3, None),
+    (expired_lately, "token-expired imap-disabled no-mailbox blocked-by-policy token-revoked", "authenticate", 3, None),
     (stranger, "token-for-other-user shared-mailbox-rights", "authenticate", 3, errno.EACCES),
     (shared_mailbox, "shared-mailbox-rights token-for-other-user imap-disabled no-mailbox", "authenticate", 3, errno.EACCES),
     (app_without_permission, REFUSED_APP, "authenticate", 3, errno.EACCES),
@@ -547,6 +548,24 @@ def test_for_people(world):
     assert "(certain)" not in result.stdout
 
 
+@pytest.mark.parametrize("more, coloured", [({"TERM": "xterm"}, True), ({"TERM": "xterm", "NO_COLOR": "1"}, False),
+                                            ({"TERM": "dumb"}, False)], ids=str)
+def test_colours(home, more, coloured):
+    home.write_config("[work]\nhost = 127.0.0.1\nsizs = auto\n")
+    ours, theirs = os.openpty()
+    with os.fdopen(ours, "rb", buffering=0) as terminal:
+        process = subprocess.Popen([home.binary, "doctor", "work"], env=home.environment(LC_ALL="C.UTF-8", **more),
+                                   stdin=subprocess.DEVNULL, stdout=theirs)
+        os.close(theirs)
+        shown = b""
+        # The end of a terminal is an error.
+        with contextlib.suppress(OSError):
+            while data := terminal.read(4096):
+                shown += data
+        assert process.wait(20 * net.SLOWNESS) == 5
+    assert "✗".encode() in shown and (b"\033[31m" in shown) == coloured
+
+
 def test_a_wrong_configuration(home):
     home.write_config("[work]\nhost = 127.0.0.1\nsizs = auto\n")
     result = home.run("doctor", "work", "--json")
@@ -594,7 +613,8 @@ def test_responses_of_other_programs(place, home, _name, data, causes):
     token = TOKEN
     if data is None:
         token = place.token()["access_token"]
-        data = (f"GET /v1.0/me/messages HTTP/1.1\r\nHost: graph.microsoft.com\r\nAuthorization: Bearer {token}\r\n\r\n").encode()
+        data = ("GET /v1.0/me/messages HTTP/1.1\r\nHost: graph.microsoft.com\r\n"
+                f"Authorization: Bearer {token}\r\n\r\n").encode()
     path = home.path / "response"
     path.write_bytes(data)
     results = [home.run("doctor", "--sasl", path, "--json")]

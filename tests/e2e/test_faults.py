@@ -139,7 +139,7 @@ def test_a_port_that_never_speaks_tls(scripted, mount):
     server = scripted(greeting=b"", handlers={"greeting": scripts.silent})
     mounted = mount(text=server.account("work", tls="implicit", timeout=TIMEOUT_S))
     with within(TIMEOUT_S + SLACK_S, at_least=TIMEOUT_S - 0.5):
-        assert failure(os.listdir, mounted) == "ETIMEDOUT"
+        assert failure(os.listdir, mounted) == "ENETUNREACH", "no connection was ever had"
 
 
 def test_a_line_that_stalls_and_resumes(mount, filled, proxy):
@@ -241,7 +241,7 @@ def test_byte_by_byte(scripted, mount):
 def test_an_endless_line(scripted, mount, where):
     server = scripted(Model({"INBOX": mails(3)}), {where: scripts.endless_line})
     mounted = mount(text=server.account("work", timeout=TIMEOUT_S))
-    with within(10):
+    with within(20):
         assert failure(os.listdir, mounted / "INBOX") in ("EIO", "ENETUNREACH")
     server.handlers.clear()
     assert_same({"INBOX": bodies(mails(3))}, until_works(read_tree, mounted))

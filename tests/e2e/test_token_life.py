@@ -103,7 +103,7 @@ def test_token_revoked_in_mid_session(home, place, truth, person, proxy, threads
         read_everything(part, threads)
         if threads == 1:
             assert refreshes(place) == before + number
-    assert place.authority.sign_ins.most_uses() == 1
+    assert place.authority.sign_ins.most_uses() <= 1
 
 
 def test_authority_down_the_token_serves_to_its_end(home, place, truth, person, proxy, wait_for):

@@ -255,6 +255,59 @@ static void test_token_expires_each_time(void **unused)
 	}
 }
 
+/* Sessions that were of use: their token's end is nobody's fault, however often it comes. */
+static void test_token_expires_under_the_same_one(void **unused)
+{
+	struct world w;
+
+	FOR_EACH_CUT(w)
+	{
+		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1") ASKED("b", "2") ASKED("c", "3") ASKED("d", "4")
+			BODY("2") "S: $b OK\nS: * BYE AccessTokenExpired\nX\n";
+		w.server.scripts[1] = SIGN_IN INBOX ASKED("a", "1") ASKED("c", "3") ASKED("d", "4")
+			BODY("3") "S: $c OK\nS: * BYE AccessTokenExpired\nX\n";
+		w.server.scripts[2] = SIGN_IN INBOX ASKED("a", "1") ASKED("d", "4")
+			BODY("4") "S: $d OK\nS: $a NO AccessTokenExpired\n";
+		w.server.scripts[3] = SIGN_IN INBOX ASKED("a", "1") BODY("1") "S: $a OK\n";
+		world_ask(&w, "INBOX", FETCH_TEXT("1"));
+		world_ask(&w, "INBOX", FETCH_TEXT("2"));
+		world_ask(&w, "INBOX", FETCH_TEXT("3"));
+		world_ask(&w, "INBOX", FETCH_TEXT("4"));
+		world_run(&w);
+		for (unsigned i = 0; i < 4; i++)
+			assert_int_equal(w.asks[i].code, 0);
+		assert_int_equal(fake_auth.expired, 3);
+		assert_int_equal(w.server.opened, 4);
+	}
+}
+
+/* Two connections that try the same token have been refused once. */
+static void test_one_token_refused_twice(void **unused)
+{
+	struct world w;
+
+	FOR_EACH_CUT(w)
+	{
+		w.config.connections = 2;
+		w.server.scripts[0] = SIGN_IN EXAMINE("\"a\"", "1") NOOP "X\n";
+		w.server.scripts[1] = w.server.scripts[2] = GREET "C: l AUTHENTICATE *\nS: $l NO no\n";
+		w.server.scripts[3] = SIGN_IN EXAMINE("\"b\"", "2") "C: x NOOP\nW 80\nS: $x OK\n" EXAMINE("\"c\"", "3")
+			NOOP;
+		for (unsigned i = 4; i < SCRIPTS_MAX; i++)
+			w.server.scripts[i] = "F can't connect\n";
+		world_ask(&w, "a", "NOOP");
+		world_run(&w);
+		world_run_ms(&w, 20);
+		world_ask(&w, "b", "NOOP");
+		world_ask(&w, "c", "NOOP");
+		world_run(&w);
+		assert_int_equal(w.asks[1].code, 0);
+		assert_int_equal(w.asks[2].code, 0);
+		assert_int_equal(fake_auth.rejected, 2);
+		assert_int_equal(fake_auth.generation, 2);
+	}
+}
+
 /* ---- silence ---- */
 
 static void test_silence(void **unused)
@@ -933,6 +986,8 @@ int main(void)
 		cmocka_unit_test(test_idle_connection_ends),
 		cmocka_unit_test(test_token_expires),
 		cmocka_unit_test(test_token_expires_each_time),
+		cmocka_unit_test(test_token_expires_under_the_same_one),
+		cmocka_unit_test(test_one_token_refused_twice),
 		cmocka_unit_test(test_silence),
 		cmocka_unit_test(test_silence_in_a_literal),
 		cmocka_unit_test(test_slow_one_ahead),

@@ -278,6 +278,29 @@ static void test_cuts(void **state)
 	}
 }
 
+/* As much as is taken of what costs most: a hang would be seen. */
+static void test_large(void **state)
+{
+	static const char *const patterns[] = {"\\1", "\1", "\1A", " auth=Bearer ", "auth=Bearer", "user=", "QUFB", "=",
+		"a.b.", "dXNlcj0B", "Authorization: Bearer /me ", "\\x01 "};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(patterns); i++) {
+		GString *text = g_string_new("user=a@b.c");
+		struct auth_inspection found;
+
+		while (text->len < AUTH_INSPECT_BYTES_MAX)
+			g_string_append(text, patterns[i]);
+		auth_inspect(text->str, text->len, NOW, &found);
+		assert_true(found.layers->len > 0);
+		auth_inspection_fini(&found);
+		/* and without what tells it apart from base64 */
+		auth_inspect(text->str + 10, text->len - 10, NOW, &found);
+		assert_true(found.layers->len > 0);
+		auth_inspection_fini(&found);
+		g_string_free(text, TRUE);
+	}
+}
+
 static void test_layers(void **state)
 {
 	g_autofree char *input = base64(GOOD);
@@ -351,6 +374,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_cases),
 		cmocka_unit_test(test_cuts),
+		cmocka_unit_test(test_large),
 		cmocka_unit_test(test_layers),
 		cmocka_unit_test(test_token_is_response),
 		cmocka_unit_test(test_claims),
