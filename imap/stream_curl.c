@@ -359,6 +359,7 @@ static void curl_stream_free(struct stream *s)
 
 	c->state = FAILED; /* libcurl's callbacks have nothing to say any more */
 	loop_timer_cancel(c->timer);
+	c->timer = NULL;
 	g_ptr_array_unref(c->sockets);
 	loop_watch_remove(c->watch);
 	if (c->multi && c->easy)

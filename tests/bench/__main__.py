@@ -27,7 +27,7 @@ def options_of(arguments):
     parser.add_argument("--messages", type=int, metavar="N",
                         help=f"in the folder that is read ({MESSAGES}); the big folder has {BIG} times as many")
     parser.add_argument("--runs", type=int, metavar="N", help="of each; the median counts (5)")
-    parser.add_argument("--without-mbsync", action="store_true", 
+    parser.add_argument("--without-mbsync", action="store_true",
                         help="it syncs each message to the disk, and takes most of the time")
     parser.add_argument("--quick", action="store_true", help=f"one run, {MESSAGES_QUICK} messages: to see that it works")
     parser.add_argument("--json", metavar="FILE", help="all samples, too")

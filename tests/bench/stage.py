@@ -12,6 +12,7 @@ a while on ext4.
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import pathlib
@@ -56,6 +57,12 @@ class Stage:
         self.folder.mkdir(parents=True, exist_ok=True)
         # The server's user must get to its mail.
         self.folder.chmod(0o755)
+        # The system lets go of it when the bench ends, however that is.
+        self._lock = open(self.folder / "lock", "w", encoding="utf-8")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.exit(f"scripts/bench: another bench works in {self.folder}")
         self.runs = self.folder / "runs"
         self._forget_runs()
         self.runs.mkdir()

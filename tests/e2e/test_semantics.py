@@ -198,7 +198,11 @@ class TestAFilesBytesAreTheMessagesOctets:
 
     def test_of_a_server_without_extensions(self, goimap, mount):
         expected = {mount_path(folder): messages for folder, messages in goimap.truth.items() if messages}
-        assert_same(expected, read_tree(mount(text=goimap.account("work")), readers=2))
+        found = read_tree(mount(text=goimap.account("work")), read_or_errno, readers=2)
+        # It has messages that it gives to nobody: to the witness neither.
+        given = {folder: {uid: content for uid, content in messages.items() if uid in expected.get(folder, {}) or
+                          content != errno.EIO} for folder, messages in found.items()}
+        assert_same(expected, given)
 
     def test_of_raw_nuls_and_whatever_else_a_literal_can_hold(self, scripted, mount):
         contents = [b"", b"\0", b"\0" * 5_000, b"\r", b"\n", b"\r\r\n\n", bytes(range(256)) * 40, b"A" * 131_072, b"B" * 131_073,

@@ -258,27 +258,35 @@ static void test_token_expires_each_time(void **unused)
 /* Sessions that were of use: their token's end is nobody's fault, however often it comes. */
 static void test_token_expires_under_the_same_one(void **unused)
 {
+	static const char *const ends[] = {"S: * BYE AccessTokenExpired\nX\n", "S: $a NO AccessTokenExpired\n"};
 	struct world w;
 
-	FOR_EACH_CUT(w)
-	{
-		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1") ASKED("b", "2") ASKED("c", "3") ASKED("d", "4")
-			BODY("2") "S: $b OK\nS: * BYE AccessTokenExpired\nX\n";
-		w.server.scripts[1] = SIGN_IN INBOX ASKED("a", "1") ASKED("c", "3") ASKED("d", "4")
-			BODY("3") "S: $c OK\nS: * BYE AccessTokenExpired\nX\n";
-		w.server.scripts[2] = SIGN_IN INBOX ASKED("a", "1") ASKED("d", "4")
-			BODY("4") "S: $d OK\nS: $a NO AccessTokenExpired\n";
-		w.server.scripts[3] = SIGN_IN INBOX ASKED("a", "1") BODY("1") "S: $a OK\n";
-		world_ask(&w, "INBOX", FETCH_TEXT("1"));
-		world_ask(&w, "INBOX", FETCH_TEXT("2"));
-		world_ask(&w, "INBOX", FETCH_TEXT("3"));
-		world_ask(&w, "INBOX", FETCH_TEXT("4"));
-		world_run(&w);
-		for (unsigned i = 0; i < 4; i++)
-			assert_int_equal(w.asks[i].code, 0);
-		assert_int_equal(fake_auth.expired, 3);
-		assert_int_equal(w.server.opened, 4);
-	}
+	for (size_t i = 0; i < G_N_ELEMENTS(ends); i++)
+		FOR_EACH_CUT(w)
+		{
+			g_autofree char *first = g_strconcat(SIGN_IN INBOX ASKED("a", "1") ASKED("b", "2") ASKED(
+								     "c", "3") ASKED("d", "4") BODY("2") "S: $b OK\n",
+				ends[i], NULL);
+			g_autofree char *second = g_strconcat(SIGN_IN INBOX ASKED("a", "1") ASKED("c", "3")
+								      ASKED("d", "4") BODY("3") "S: $c OK\n",
+				ends[i], NULL);
+			g_autofree char *third = g_strconcat(
+				SIGN_IN INBOX ASKED("a", "1") ASKED("d", "4") BODY("4") "S: $d OK\n", ends[i], NULL);
+
+			w.server.scripts[0] = first;
+			w.server.scripts[1] = second;
+			w.server.scripts[2] = third;
+			w.server.scripts[3] = SIGN_IN INBOX ASKED("a", "1") BODY("1") "S: $a OK\n";
+			world_ask(&w, "INBOX", FETCH_TEXT("1"));
+			world_ask(&w, "INBOX", FETCH_TEXT("2"));
+			world_ask(&w, "INBOX", FETCH_TEXT("3"));
+			world_ask(&w, "INBOX", FETCH_TEXT("4"));
+			world_run(&w);
+			for (unsigned n = 0; n < 4; n++)
+				assert_int_equal(w.asks[n].code, 0);
+			assert_int_equal(fake_auth.expired, 3);
+			assert_int_equal(w.server.opened, 4);
+		}
 }
 
 /* Two connections that try the same token have been refused once. */
