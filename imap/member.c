@@ -432,6 +432,8 @@ static void on_body_end(void *ctx)
 	struct member *member = ctx;
 	struct job *job = g_steal_pointer(&member->body_job);
 
+	/* a server that closes after every few bodies is slow, not away */
+	member->client->losses = 0;
 	if (job && job->request && job->request->ops->body_end)
 		job->request->ops->body_end(job->request->ctx);
 }

@@ -153,7 +153,7 @@ struct mail {
 	/* loop only */
 	struct tree_check *tree_check;
 	struct error tree_failure; /* of the last check of the tree; code 0 = it succeeded */
-	GQueue fetches; /* struct fetch *: under way, the oldest first */
+	GQueue fetches;            /* struct fetch *: under way, the oldest first */
 	struct loop_timer *walk_timer;
 	GQueue walks;           /* struct walk *: the active ones, each in its turn */
 	uint64_t walk_ended_ms; /* when one reached the end of its folder */

@@ -917,26 +917,6 @@ class TestErrors:
             assert child.end(signal.SIGINT) == errno.EINTR
 
 
-class TestSigningIn:
-    """More of it in test_signin.py, test_login.py and test_token_life.py."""
-
-    def test_where_nobody_has_signed_in(self, mount, home):
-        mounted = mount(keys={"auth": "device-code", "client_secret_file": None})
-        with within(2):
-            assert failure(os.listdir, mounted) == failure(os.listdir, mounted / "INBOX") == "EACCES"
-        last = mounted.status()["last_error"]
-        assert last["kind"] == "sign-in" and "mailtree login work" in last["text"] + last["hint"]
-        assert home.log().count("mailtree login work") == 1
-
-    def test_one_token_serves_all_readers(self, place, mount, filled):
-        user, expected = filled(60)
-        before = place.authority.counters().get("token", 0)
-        mounted = mount(user)
-        assert_same({"INBOX": expected}, read_tree(mounted, readers=8))
-        assert mounted.status()["connections"] > 1
-        assert place.authority.counters()["token"] == before + 1
-
-
 def body_asked(server):
     return any(b"BODY.PEEK[]" in line for line in server.lines)
 
@@ -953,6 +933,17 @@ class TestSigningIn:
         assert (error["kind"], error["hint"]) == ("sign-in", "run `mailtree login work`")
         sign_in(home)
         assert os.listdir(mount / "INBOX")
+
+    def test_one_token_serves_all_readers_and_connections(self, place, mount, filled, proxy):
+        user, expected = filled(60)
+        before = place.authority.counters().get("token", 0)
+        line = proxy()
+        mounted = mount(user, keys={"port": line.port})
+        os.listdir(mounted / "INBOX")
+        line.cut_all()
+        assert_same({"INBOX": expected}, read_tree(mounted, readers=8))
+        assert line.counters.connections > 1
+        assert place.authority.counters()["token"] == before + 1
 
 
 class TestEveryWaitCanBeInterrupted:
