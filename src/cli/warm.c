@@ -80,6 +80,8 @@ static int on_record(void *ctx, const char *bytes, size_t length, struct error *
 
 		progress->next_line_ms = ms + LINE_S * 1000;
 		code = output_print(err, "%s\n", line);
+		if (code == 0)
+			code = output_flush(err);
 	}
 	cJSON_Delete(object);
 	return code;
