@@ -28,6 +28,7 @@ import itertools
 import os
 import pathlib
 import shutil
+import signal
 import sys
 import tempfile
 
@@ -64,6 +65,8 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_sessionstart(session):
+    # A shell's background job begins with SIGINT ignored, and so would the programs that tests interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if os.geteuid() == 0:
         pytest.exit("end-to-end tests run as an ordinary user: see scripts/test", 2)
     if not session.config.option.collectonly and not default_binary().exists():
