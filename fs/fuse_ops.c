@@ -216,8 +216,9 @@ static void answer_open(struct request *request)
 {
 	struct fs *fs = request->fs;
 
-	/* A size that was exact and is another now may still be on its way to the kernel. */
-	if (request->size != UINT64_MAX && !notify_is_idle(fs->notify))
+	/* A size that is another than what the kernel was told may still be on its way to it. */
+	if (request->size != UINT64_MAX &&
+		!(ops_size_was_told(&fs->ops, request->ino, request->size) && notify_is_idle(fs->notify)))
 		attributes_expire(fs, request->ino);
 	request->fi.fh = request->size;
 	request->fi.keep_cache = 1;

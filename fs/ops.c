@@ -35,18 +35,12 @@ static void entry_folder(struct ops *ops, struct mail_folder *folder, struct ops
 	entry_out->attr_timeout = info.loaded ? OPS_CACHE_SECONDS : 0;
 }
 
-double ops_message_timeout(const struct ops *ops, const struct mail_message *message)
-{
-	return message->size_exact || ops->sizes_trusted ? OPS_CACHE_SECONDS : 0;
-}
-
 static void entry_message(
 	struct ops *ops, uint32_t message_number, const struct mail_message *message, struct ops_entry *entry_out)
 {
 	entry_out->nodeid = node_message_ino(message_number, message->uid);
 	attr_message(&ops->attr, entry_out->nodeid, message, &entry_out->stat);
-	entry_out->entry_timeout = OPS_CACHE_SECONDS;
-	entry_out->attr_timeout = ops_message_timeout(ops, message);
+	entry_out->entry_timeout = entry_out->attr_timeout = OPS_CACHE_SECONDS;
 }
 
 static int lookup_control(struct ops *ops, const char *name, uid_t caller, struct ops_entry *entry_out)
@@ -139,14 +133,13 @@ int ops_lookup(struct ops *ops, uint64_t parent, const char *name, uid_t caller,
 	return result;
 }
 
-static int getattr_message(struct ops *ops, const struct node *node, struct stat *stat_out, double *timeout_out)
+static int getattr_message(struct ops *ops, const struct node *node, struct stat *stat_out)
 {
 	struct mail_message message;
 
 	if (!node_message(ops->mail, node, &message))
 		return -ENOENT;
 	attr_message(&ops->attr, node->ino, &message, stat_out);
-	*timeout_out = ops_message_timeout(ops, &message);
 	return 0;
 }
 
@@ -167,7 +160,7 @@ int ops_getattr(struct ops *ops, uint64_t ino, struct stat *stat_out, double *ti
 		*timeout_out = entry.attr_timeout;
 		break;
 	case NODE_MESSAGE:
-		result = getattr_message(ops, &node, stat_out, timeout_out);
+		result = getattr_message(ops, &node, stat_out);
 		break;
 	case NODE_CONTROL_DIR:
 		control_dir_stat(ops->control, &ops->attr, stat_out);
@@ -211,6 +204,20 @@ int ops_open(struct ops *ops, uint64_t ino, uid_t caller, struct mail_waiter *wa
 		result = ops_may_control(ops, caller) ? 0 : -EACCES;
 	node_fini(&node);
 	return result;
+}
+
+bool ops_size_was_told(struct ops *ops, uint64_t ino, uint64_t size)
+{
+	struct node node;
+	struct mail_message message;
+	bool was_told;
+
+	if (!node_resolve(ops->mail, ino, &node))
+		return false;
+	was_told = node.kind == NODE_MESSAGE && node_message(ops->mail, &node, &message) && message.size_exact &&
+	           !message.size_changed && message.size_bytes == size;
+	node_fini(&node);
+	return was_told;
 }
 
 void ops_data_fini(struct ops_data *data)

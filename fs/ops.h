@@ -42,9 +42,6 @@ struct ops_entry {
 	double entry_timeout, attr_timeout; /* seconds */
 };
 
-/* How long the kernel may keep a message's attributes. */
-double ops_message_timeout(const struct ops *ops, const struct mail_message *message);
-
 int ops_lookup(struct ops *ops, uint64_t parent, const char *name, uid_t caller, struct mail_waiter *waiter,
 	struct ops_entry *entry_out);
 int ops_getattr(struct ops *ops, uint64_t ino, struct stat *stat_out, double *timeout_out);
@@ -52,11 +49,15 @@ int ops_getattr(struct ops *ops, uint64_t ino, struct stat *stat_out, double *ti
 void ops_forget(struct ops *ops, uint64_t ino, uint64_t lookups);
 
 /*
- * Size of what reading will give; UINT64_MAX for a control file. Until it is known to be exact the kernel keeps no
- * attributes of a message, so whoever stats the file after this sees the same size. Where sizes are trusted it isn't
- * called.
+ * Size of what reading will give; UINT64_MAX for a control file. Where sizes are trusted it isn't called.
+ *
+ * The kernel keeps a message's attributes, an estimated size too: without them `ls -l` of 100,000 messages asks
+ * 100,000 times. So whoever stats the file after this sees the size that was told here only if the caller takes back
+ * what the kernel may have kept, unless ops_size_was_told() and the notifier has told all there was.
  */
 int ops_open(struct ops *ops, uint64_t ino, uid_t caller, struct mail_waiter *waiter, uint64_t *size_out);
+/* No other size of this message was told in this mount. */
+bool ops_size_was_told(struct ops *ops, uint64_t ino, uint64_t size);
 
 /* What a read gives: memory or a piece of a file. */
 struct ops_data {

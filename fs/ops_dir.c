@@ -131,7 +131,7 @@ static void emit_messages(struct ops *ops, struct mail_folder *folder, uint32_t 
 			struct ops_entry entry = {
 				.nodeid = node_message_ino(message_number, messages[i].uid),
 				.entry_timeout = OPS_CACHE_SECONDS,
-				.attr_timeout = ops_message_timeout(ops, &messages[i]),
+				.attr_timeout = OPS_CACHE_SECONDS,
 			};
 
 			attr_message(&ops->attr, entry.nodeid, &messages[i], &entry.stat);

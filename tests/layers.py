@@ -41,6 +41,7 @@ LIBRARIES = (
     ("FUSE", re.compile(r"fuse.*\.h|linux/fuse\.h"), re.compile(r"fs/fuse_[^/]*\.[ch]")),
     ("SQLite", re.compile(r"sqlite3.*\.h"), re.compile(r"src/cache/.*")),
     ("GMime", re.compile(r"gmime/.*"), re.compile(r"src/mime/.*")),
+    ("libsecret", re.compile(r"libsecret/.*"), re.compile(r"src/auth/store_secret\.c")),
     ("libcurl", re.compile(r"curl/.*"), re.compile(r"imap/stream_curl\.c|src/auth/.*")),
 )
 BANNED = "src/base/banned.h"

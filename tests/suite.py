@@ -371,7 +371,7 @@ def run_builds(suite, stage, options):
         builds += [("build-asan", ["-Db_sanitize=address,undefined"], ", ASan + UBSan", True),
                    ("build-tsan", ["-Db_sanitize=thread"], ", TSan", True)]
     for folder, meson_options, label, sanitized in builds:
-        if not suite.step(f"build{label}", build, folder, *meson_options):
+        if not suite.step(f"build{label}", build, folder, "-Dlibsecret=enabled", *meson_options):
             suite.cannot(f"tests{label}", "there is no build")
             continue
         suite.step(f"unit tests{label}", unit_tests, folder, SLOWNESS_SANITIZED if sanitized else 1)

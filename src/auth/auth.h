@@ -40,6 +40,9 @@ enum auth_method {
 	AUTH_PASSWORD,
 };
 
+/* Where the tokens of a person's sign-in are kept. */
+enum auth_token_store { AUTH_STORE_FILE, AUTH_STORE_SECRET_SERVICE };
+
 /* A value given directly, by a file (first line), or by a command (first line of its output). */
 struct auth_source {
 	char *value, *file, *command; /* at most one is set */
@@ -60,7 +63,8 @@ struct auth_config {
 	struct auth_source token; /* token_command, token_file */
 	struct auth_source password;
 	char *ca_file;
-	char *state_dir; /* tokens live here, 0700 */
+	enum auth_token_store token_store;
+	char *state_dir; /* tokens live here, 0700; with AUTH_STORE_SECRET_SERVICE their lock and a stamp alone */
 	char *notify_command;
 };
 /* Frees and wipes what the config owns, not the struct. */
@@ -114,6 +118,9 @@ struct auth_state {
 	struct error last_error;
 };
 void auth_state(const struct auth *auth, struct auth_state *state_out);
+
+/* AUTH_STORE_SECRET_SERVICE works in this build. */
+bool auth_secret_service_is_built_in(void);
 
 /* `localhost`, 127.0.0.0/8 or ::1 (in brackets or not), as written: names aren't looked up. */
 bool auth_host_is_loopback(const char *host);

@@ -58,6 +58,7 @@ int auth_login(const struct auth_config *config, const struct auth_login *login,
 
 	*result_out = (struct auth_login_result){.life_s = -1};
 	rc = rc ? rc : auth_config_check(config, err);
+	rc = rc ? rc : auth_store_prepare(&run.flow, err);
 	if (rc != 0)
 		return rc;
 	if (login->device || config->method == AUTH_DEVICE_CODE)

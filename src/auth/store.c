@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "src/auth/store.h"
+#include "src/auth/store_secret.h"
 #include "src/base/loop.h"
 
 #include <cjson/cJSON.h>
@@ -19,6 +20,7 @@
 #define STORE_BYTES_MAX (4u * AUTH_TOKEN_MAX)
 #define STORE_NAME_MAX 200u
 #define LOCK_POLL_MS 20
+#define STAMP_BYTES_MAX 4096
 
 void auth_tokens_fini(struct auth_tokens *tokens)
 {
@@ -45,9 +47,14 @@ static char *path_of(const struct auth_config *config, const char *suffix)
 	return g_build_filename(config->state_dir, file, NULL);
 }
 
+static bool is_file(const struct auth_config *config)
+{
+	return config->token_store == AUTH_STORE_FILE;
+}
+
 char *auth_store_path(const struct auth_config *config)
 {
-	return path_of(config, ".token");
+	return path_of(config, is_file(config) ? ".token" : ".stamp");
 }
 
 /* Where a file is written before it takes the other's place. One name: what a killed process left is found again. */
@@ -171,7 +178,8 @@ int auth_store_lock(struct auth_flow *flow, int *lock_fd_out, struct error *err)
 			return rc;
 		}
 	}
-	recover(flow->config);
+	if (is_file(flow->config))
+		recover(flow->config);
 	*lock_fd_out = fd;
 	return 0;
 }
@@ -205,25 +213,33 @@ static int64_t take_time(const cJSON *json, const char *name)
 	                                                                                 : 0;
 }
 
+/* `*text_out` stays NULL when there is no file. */
+static int file_load(const char *path, char **text_out, struct error *err)
+{
+	size_t length = 0;
+
+	*text_out = file_read(path, &length);
+	if (*text_out || errno == ENOENT)
+		return 0;
+	if (errno == EPERM)
+		return error_set(err, ERR_STORAGE, "%s: not a file of ours with mode 0600", path);
+	return failed(path, err);
+}
+
 int auth_store_load(const struct auth_config *config, struct auth_tokens *tokens_out, struct error *err)
 {
 	g_autofree char *path = auth_store_path(config);
-	size_t length = 0;
-	char *text;
+	char *text = NULL;
 	cJSON *json;
+	int rc;
 
 	*tokens_out = (struct auth_tokens){0};
 	if (!path)
 		return 0;
-	text = file_read(path, &length);
-	if (!text) {
-		if (errno == ENOENT)
-			return 0;
-		if (errno == EPERM)
-			return error_set(err, ERR_STORAGE, "%s: not a file of ours with mode 0600", path);
-		return failed(path, err);
-	}
-	json = cJSON_ParseWithLength(text, length);
+	rc = is_file(config) ? file_load(path, &text, err) : auth_secret_load(config, STORE_BYTES_MAX, &text, err);
+	if (rc != 0 || !text)
+		return rc;
+	json = cJSON_Parse(text);
 	/* what can't be read is no token: signing in again replaces it */
 	if (is_text(json, "token_url", config->token_url) && is_text(json, "client_id", config->client_id)) {
 		tokens_out->refresh = take_secret(json, "refresh_token");
@@ -272,27 +288,19 @@ static int write_all(int fd, const char *text, size_t length)
 	return 0;
 }
 
-int auth_store_save(const struct auth_config *config, const struct auth_tokens *tokens, struct error *err)
+static int file_save(const struct auth_config *config, const char *text, struct error *err)
 {
 	g_autofree char *path = auth_store_path(config);
 	g_autofree char *fresh = path_new(config);
-	char *text;
 	int fd, rc = 0;
 
-	if (!path)
-		return error_set(err, ERR_STORAGE, "this account keeps no tokens");
-	if (g_mkdir_with_parents(config->state_dir, 0700) != 0)
-		return failed(config->state_dir, err);
 	unlink(fresh);
 	fd = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return failed(fresh, err);
-	text = tokens_print(config, tokens);
 	if (write_all(fd, text, strlen(text)) != 0 || fsync(fd) != 0)
 		rc = failed(fresh, err);
 	close(fd);
-	secret_wipe(text, strlen(text));
-	cJSON_free(text);
 	if (rc == 0 && rename(fresh, path) != 0)
 		rc = failed(path, err);
 	if (rc != 0)
@@ -302,9 +310,9 @@ int auth_store_save(const struct auth_config *config, const struct auth_tokens *
 	return rc;
 }
 
-int auth_store_forget(const struct auth_config *config, struct error *err)
+static int files_forget(const struct auth_config *config, struct error *err)
 {
-	g_autofree char *path = auth_store_path(config);
+	g_autofree char *path = path_of(config, ".token");
 	g_autofree char *fresh = path_new(config);
 
 	if (path && unlink(path) != 0 && errno != ENOENT)
@@ -312,4 +320,62 @@ int auth_store_forget(const struct auth_config *config, struct error *err)
 	if (fresh && unlink(fresh) != 0 && errno != ENOENT)
 		return failed(fresh, err);
 	return 0;
+}
+
+/* Tells other processes. Its size makes two changes differ that are closer together than the clock's ticks. */
+static int stamp_change(const struct auth_config *config, struct error *err)
+{
+	g_autofree char *path = auth_store_path(config);
+	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+	struct stat st;
+	int rc = 0;
+
+	if (fd < 0)
+		return failed(path, err);
+	if (fstat(fd, &st) != 0 || ftruncate(fd, (st.st_size + 1) % STAMP_BYTES_MAX) != 0)
+		rc = failed(path, err);
+	close(fd);
+	return rc;
+}
+
+/* Tokens from the time before token_store was changed don't stay behind in a file. */
+static int service_save(const struct auth_config *config, const char *text, struct error *err)
+{
+	int rc = auth_secret_save(config, text, err);
+
+	rc = rc ? rc : stamp_change(config, err);
+	return rc ? rc : files_forget(config, err);
+}
+
+int auth_store_prepare(const struct auth_flow *flow, struct error *err)
+{
+	return is_file(flow->config) ? 0 : auth_secret_unlock(flow->cancel_fd, err);
+}
+
+int auth_store_save(const struct auth_config *config, const struct auth_tokens *tokens, struct error *err)
+{
+	g_autofree char *path = auth_store_path(config);
+	char *text;
+	int rc;
+
+	if (!path)
+		return error_set(err, ERR_STORAGE, "this account keeps no tokens");
+	if (g_mkdir_with_parents(config->state_dir, 0700) != 0)
+		return failed(config->state_dir, err);
+	text = tokens_print(config, tokens);
+	rc = is_file(config) ? file_save(config, text, err) : service_save(config, text, err);
+	secret_wipe(text, strlen(text));
+	cJSON_free(text);
+	return rc;
+}
+
+int auth_store_forget(const struct auth_config *config, struct error *err)
+{
+	g_autofree char *path = auth_store_path(config);
+	int rc = files_forget(config, err);
+
+	if (rc != 0 || !path || is_file(config))
+		return rc;
+	rc = auth_secret_forget(config, err);
+	return rc ? rc : stamp_change(config, err);
 }

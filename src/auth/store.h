@@ -5,6 +5,10 @@
  * or the new refresh token, and what a killed process had written but not put in place is found by the next. A lock
  * file beside it makes refreshing single flight across processes.
  *
+ * With token_store = secret-service the same JSON is an item of the desktop's keyring instead, which the service
+ * replaces in one step. The lock file stays, and beside it is a file of zeros whose size and times change with each
+ * change of the item.
+ *
  * A file belongs to (token_url, client_id): with another of either its tokens count as absent, because a refresh token
  * is never shown to another endpoint. App-only tokens (client credentials) aren't kept: asking anew costs one request,
  * and what isn't on the disk can't be read from it.
@@ -21,7 +25,7 @@ struct auth_tokens {
 };
 void auth_tokens_fini(struct auth_tokens *tokens);
 
-/* NULL for methods that store nothing. */
+/* The file that changes whenever the tokens do. NULL for methods that store nothing. */
 char *auth_store_path(const struct auth_config *config);
 
 /*
@@ -31,7 +35,12 @@ char *auth_store_path(const struct auth_config *config);
 int auth_store_lock(struct auth_flow *flow, int *lock_fd_out, struct error *err);
 void auth_store_unlock(int lock_fd); /* -1 is fine */
 
-/* 0 with empty tokens when there are none (or another client's). ERR_STORAGE: can't be read or isn't ours. */
+/* Before a person is asked to sign in: the store will take what comes of it. ERR_SIGN_IN, ERR_INTERRUPTED. */
+int auth_store_prepare(const struct auth_flow *flow, struct error *err);
+/*
+ * 0 with empty tokens when there are none (or another client's). ERR_STORAGE: can't be read or isn't ours; ERR_SIGN_IN:
+ * the secret service can't be used. So with the next two.
+ */
 int auth_store_load(const struct auth_config *config, struct auth_tokens *tokens_out, struct error *err);
 /* Under the lock. ERR_STORAGE. */
 int auth_store_save(const struct auth_config *config, const struct auth_tokens *tokens, struct error *err);

@@ -148,6 +148,8 @@ static void hide_dropped(struct cache *cache, struct op *op)
 
 void queue_append(struct cache *cache, struct op *op)
 {
+	bool was_idle = !cache->first;
+
 	op->next = NULL;
 	op->seq = ++cache->queued_seq;
 	if (cache->last)
@@ -158,7 +160,10 @@ void queue_append(struct cache *cache, struct op *op)
 	cache->queued_units += op->units;
 	cache->queued_bytes += op->bytes;
 	hide_dropped(cache, op);
-	pthread_cond_signal(&cache->work_cond);
+	/* while it gathers, only a full batch wakes the writer: a switch of threads for each body costs more than the
+	 * body */
+	if (was_idle || cache->queued_units >= BATCH_UNITS_MAX || cache->queued_bytes >= BATCH_BYTES_MAX)
+		pthread_cond_signal(&cache->work_cond);
 }
 
 void queue_body(struct cache *cache, struct op *op)

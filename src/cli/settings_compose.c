@@ -184,6 +184,15 @@ static int sasl_check(const struct settings *s, struct error *err)
 	return 0;
 }
 
+static int token_store_check(const struct auth_config *auth, struct error *err)
+{
+	if (auth->token_store == AUTH_STORE_FILE || auth_secret_service_is_built_in())
+		return 0;
+	error_set(err, ERR_CONFIG, "token_store: this mailtree is built without libsecret");
+	error_hint(err, "use token_store = file");
+	return ERR_CONFIG;
+}
+
 static int auth_compose(struct settings_draft *draft, const struct settings_places *places, struct error *err)
 {
 	struct settings *s = &draft->s;
@@ -192,6 +201,7 @@ static int auth_compose(struct settings_draft *draft, const struct settings_plac
 
 	rc = rc ? rc : source_check(&auth->password, "password", err);
 	rc = rc ? rc : sasl_check(s, err);
+	rc = rc ? rc : token_store_check(auth, err);
 	if (rc != 0)
 		return rc;
 	auth->account = g_strdup(s->account);

@@ -47,6 +47,8 @@ const struct setting settings_table[] = {
 	{"password", SETTING_SECRET, IN_CONFIG, AT(s.auth.password.value)},
 	{"password_file", SETTING_PATH, IN_BOTH, AT(s.auth.password.file)},
 	{"password_command", SETTING_TEXT, IN_BOTH, AT(s.auth.password.command)},
+	{"token_store", SETTING_WORD, IN_BOTH, AT(s.auth.token_store), "file",
+		.words = {{"file", AUTH_STORE_FILE}, {"secret-service", AUTH_STORE_SECRET_SERVICE}}},
 	{"notify_command", SETTING_TEXT, IN_BOTH, AT(s.notify_command)},
 
 	/* what is shown, and how it is kept */

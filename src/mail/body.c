@@ -92,18 +92,20 @@ void body_size_learn(struct mail *mail, struct mail_folder *folder, uint32_t uid
 	struct row *row = folder->listing ? listing_find(folder->listing, uid) : NULL;
 	struct cache_batch *batch;
 	uint64_t told;
-	bool was_exact;
+	bool was_exact, changed;
 
 	if (!row || ((row->flags & ROW_SIZE_EXACT) && row->size_bytes == size_bytes))
 		return;
 	told = row->size_bytes;
 	was_exact = row->flags & ROW_SIZE_EXACT;
+	/* 0 was shown as 1 */
+	changed = told != size_bytes || (!was_exact && !size_bytes);
 	/* before the row tells the truth: who reads that must not be taken for one who was told it */
 	if (mail->sizes_trusted && told != size_bytes)
 		lie_add(mail, folder, uid);
 	pthread_rwlock_wrlock(&mail->lock);
 	row->size_bytes = size_bytes;
-	row->flags |= ROW_SIZE_EXACT;
+	row->flags |= ROW_SIZE_EXACT | (changed ? ROW_SIZE_CHANGED : 0);
 	mail_row_message(mail, folder->listing, row, &event.message);
 	pthread_rwlock_unlock(&mail->lock);
 	batch = cache_batch_new(mail->cache, folder->cache_id);
@@ -115,8 +117,7 @@ void body_size_learn(struct mail *mail, struct mail_folder *folder, uint32_t uid
 		else
 			size_lied(mail, folder, uid, told, size_bytes);
 	}
-	/* 0 was shown as 1 */
-	if (told != size_bytes || (!was_exact && !size_bytes))
+	if (changed)
 		mail_emit(mail, &event);
 }
 

@@ -17,7 +17,8 @@ struct loop_timer;
 enum row_flags {
 	ROW_MAIL_FLAGS = 0xffff, /* enum mail_flags */
 	ROW_SIZE_EXACT = 1 << 16,
-	ROW_BROKEN = 1 << 17, /* the server can't deliver it */
+	ROW_BROKEN = 1 << 17,       /* the server can't deliver it */
+	ROW_SIZE_CHANGED = 1 << 18, /* exact, and told otherwise before, in this mount */
 };
 
 struct row {
@@ -119,7 +120,8 @@ struct mail_folder {
 	atomic_ullong flags_ms;    /* … that told all flags */
 	atomic_uint fresh_until_s; /* clock_ms()/1000 until which no check is due: the fast path of opendir */
 	atomic_bool walk_active;
-	atomic_uint walk_uid;    /* the last UID read while a walk is active */
+	atomic_uint walk_uid; /* the last UID read while a walk is active */
+	atomic_uint walk_hits;
 	atomic_bool walk_posted; /* the loop will look at walk_uid */
 };
 

@@ -144,6 +144,7 @@ struct mail_message {
 	uint32_t flags;
 	uint64_t size_bytes; /* of what reading gives, when exact; else the server's word, never 0 */
 	bool size_exact;
+	bool size_changed;        /* it is exact, and another was told before in this mount */
 	bool cached;              /* mail_messages_cached() tells: not set by the model */
 	int64_t date;             /* INTERNALDATE, seconds since 1970 */
 	char stem[MAIL_STEM_MAX]; /* FROM_SUBJECT */

@@ -660,6 +660,7 @@ void mail_row_message(
 	message_out->uid = row->uid;
 	message_out->flags = row->flags & ROW_MAIL_FLAGS;
 	message_out->size_exact = row->flags & ROW_SIZE_EXACT;
+	message_out->size_changed = row->flags & ROW_SIZE_CHANGED;
 	/* 0 would make tar store an empty file: a message that the server calls empty is learned at open */
 	message_out->size_bytes = row->size_bytes || message_out->size_exact ? row->size_bytes : 1;
 	message_out->date = row->date;

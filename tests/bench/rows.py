@@ -231,25 +231,26 @@ def scattered(mailbox, count, seed):
     return uids
 
 
-def note_cats(sheet, contender, rtt_ms, seconds, facts=()):
+def note_cats(sheet, contender, seconds, facts=None):
+    """Each message is a sample; the worst of a run is a fact."""
     for value in seconds:
         sheet.note(contender, value)
-    sheet.facts.setdefault(f"{contender}.in_trips", []).extend(
-        value * 1000 / rtt_ms for value in seconds if rtt_ms)
-    for name, value in dict(facts).items():
-        sheet.facts.setdefault(f"{contender}.{name}", []).append(value)
+    found = dict(facts or {}, worst_s=max(seconds, default=None))
+    for name, value in found.items():
+        if value is not None:
+            sheet.facts.setdefault(f"{contender}.{name}", []).append(value)
 
 
 def cat_idle(rtt_ms, stage, mailbox, sheet, runs):
     with stage.line(Line(rtt_ms=rtt_ms)) as port:
         for number in range(runs):
             uids = scattered(mailbox, CATS_IDLE, number)
-            note_cats(sheet, BARE, rtt_ms, bare_cats(stage, mailbox, port, uids))
+            note_cats(sheet, BARE, bare_cats(stage, mailbox, port, uids))
             with stage.mounted(mailbox, port) as mount:
                 os.listdir(mount / "INBOX")
                 cat(mount, 1)
                 meter = Meter(mount)
-                note_cats(sheet, MAILTREE, rtt_ms, [cat(mount, uid) for uid in uids], meter.facts())
+                note_cats(sheet, MAILTREE, [cat(mount, uid) for uid in uids], meter.facts())
 
 
 def cat_in_bulk(rtt_ms, bits_per_s, stage, mailbox, sheet, runs):
@@ -257,27 +258,30 @@ def cat_in_bulk(rtt_ms, bits_per_s, stage, mailbox, sheet, runs):
     with stage.line(Line(rtt_ms=rtt_ms, bits_per_s=bits_per_s)) as port:
         for number in range(runs):
             uids = scattered(mailbox, CATS_IN_BULK, number)
-            note_cats(sheet, BARE, rtt_ms, bare_cats(stage, mailbox, port, uids))
+            note_cats(sheet, BARE, bare_cats(stage, mailbox, port, uids))
             with stage.mounted(mailbox, port) as mount:
                 os.listdir(mount / "INBOX")
                 meter = Meter(mount)
-                note_cats(sheet, MAILTREE, rtt_ms, cats_beside_tar(mount, mailbox, uids), meter.facts())
+                note_cats(sheet, MAILTREE, cats_beside_tar(mount, mailbox, uids), meter.facts())
     if not sheet.samples.get(MAILTREE):
         raise measure.Failed("the bulk run was over before a message could be read beside it")
 
 
 def cats_beside_tar(mount, mailbox, uids):
-    """Only those that began and ended while tar ran."""
+    """Only those that began and ended while tar ran, and that it hadn't brought already."""
     times = []
     with subprocess.Popen(["tar", "cf", "-", "-C", str(mount), "INBOX"], stdout=subprocess.PIPE) as tar, \
             subprocess.Popen(["wc", "-c"], stdin=tar.stdout, stdout=subprocess.PIPE) as count:
         tar.stdout.close()
         wait_for_bulk(mount, tar)
         for uid in uids:
+            missed = mount.status()["counters"]["cache_misses"]
             seconds = cat(mount, uid)
             if tar.poll() is not None:
                 break
-            times.append(seconds)
+            # tar has misses too, now and then: one too many counts, none is left out
+            if mount.status()["counters"]["cache_misses"] > missed:
+                times.append(seconds)
             time.sleep(CAT_PAUSE_S)
         archive_bytes = int(count.stdout.read())
     expect_archive(mailbox, archive_bytes)
@@ -326,6 +330,6 @@ ROWS = (
     Row("memory", "tar of the big folder, RTT 0", memory, MEMORY, big=True),
     Row("cat-idle", "cat, idle, RTT 50 ms", bind(cat_idle, 50)),
     Row("cat-bulk", "cat during a tar, RTT 50 ms", bind(cat_in_bulk, 50, 0),
-        Target("≤ 3 round trips", {BARE: 3})),
+        Target("worst ≤ 3 round trips", facts={f"{MAILTREE}.worst_s": 3 * 0.05})),
     Row("cat-bulk-slow", "cat during a tar, RTT 50 ms, 20 Mbit/s", bind(cat_in_bulk, 50, 20e6), share=0.2),
 )

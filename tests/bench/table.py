@@ -63,7 +63,7 @@ class Target:
         return all(verdicts)
 
 
-HEADINGS = ("work", "bare", "mbsync", "local", "mailtree", "× bare", "× mbsync", "× local", "MiB", "CPU s", "wire MB",
+HEADINGS = ("work", "bare", "mbsync", "local", "mailtree", "worst", "× bare", "× mbsync", "× local", "MiB", "CPU s", "wire MB",
             "trips", "target", "met")
 
 
@@ -88,7 +88,7 @@ def line_of(sheet):
     if sheet.error:
         met = f"failed: {sheet.error.splitlines()[0][:70]}"
     return (sheet.title, _seconds(sheet.median(BARE)), _seconds(sheet.median(MBSYNC)), _seconds(sheet.median(LOCAL)),
-            _seconds(sheet.median(MAILTREE)), _number(sheet.ratio(BARE)), _number(sheet.ratio(MBSYNC)),
+            _seconds(sheet.median(MAILTREE)), _seconds(sheet.fact(MAILTREE, "worst_s")), _number(sheet.ratio(BARE)), _number(sheet.ratio(MBSYNC)),
             _number(sheet.ratio(LOCAL)), _number(sheet.fact(MAILTREE, "peak_bytes"), MIB, ".0f"),
             _number(sheet.fact(MAILTREE, "cpu_s")), _number(sheet.fact(MAILTREE, "wire_bytes"), 1e6, ".1f"),
             _number(sheet.fact(MAILTREE, "round_trips"), 1, ".0f"), sheet.target.text, met)

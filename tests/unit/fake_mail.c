@@ -18,7 +18,7 @@
 struct message {
 	uint32_t uid;
 	uint64_t size, told;
-	bool exact, cached;
+	bool exact, changed, cached;
 };
 
 struct mail_folder {
@@ -87,6 +87,13 @@ static struct message *message_of(struct mail_folder *folder, uint32_t uid)
 	return NULL;
 }
 
+static void size_learn(struct message *message)
+{
+	message->changed |= message->told != message->size;
+	message->told = message->size;
+	message->exact = true;
+}
+
 static void apply(const struct wait *wait)
 {
 	struct message *message = wait->folder && wait->uid ? message_of(wait->folder, wait->uid) : NULL;
@@ -101,8 +108,7 @@ static void apply(const struct wait *wait)
 	case FAKE_SIZE:
 	case FAKE_BODY:
 		if (message) {
-			message->exact = true;
-			message->told = message->size;
+			size_learn(message);
 			message->cached |= wait->kind == FAKE_BODY;
 		}
 		break;
@@ -378,6 +384,7 @@ static void describe(const struct message *message, struct mail_message *out)
 		.flags = MAIL_SEEN,
 		.size_bytes = message->told,
 		.size_exact = message->exact,
+		.size_changed = message->changed,
 		.cached = message->cached,
 		.date = DATE_FIRST + 60 * (int64_t)message->uid,
 	};
@@ -639,8 +646,8 @@ int mail_message_size(struct mail *mail, struct mail_folder *folder, uint32_t ui
 	if (message && !message->exact && must_wait(mail, FAKE_SIZE)) {
 		code = park(mail, FAKE_SIZE, folder, uid, waiter);
 	} else if (message) {
-		message->exact = true;
-		message->told = *size_out = message->size;
+		size_learn(message);
+		*size_out = message->size;
 		code = 0;
 	}
 	pthread_mutex_unlock(&mail->lock);
@@ -660,8 +667,7 @@ int mail_read(struct mail *mail, struct mail_folder *folder, uint32_t uid, uint6
 	} else if (!message->cached && must_wait(mail, FAKE_BODY)) {
 		code = park(mail, FAKE_BODY, folder, uid, waiter);
 	} else if (expected_size != UINT64_MAX && expected_size != message->size) {
-		message->told = message->size;
-		message->exact = true;
+		size_learn(message);
 		code = ERR_BROKEN;
 	} else {
 		uint64_t at = uid * 97ull % PATTERN_BYTES + offset % PATTERN_BYTES;

@@ -171,10 +171,13 @@ static void test_lookup(void **state)
 	assert_int_equal(entry.stat.st_blocks, 2);
 	assert_int_equal(entry.stat.st_nlink, 1);
 	assert_int_equal(entry.stat.st_mtime, entry.stat.st_ctime);
-	/* an estimate isn't kept, an exact size is */
-	assert_true(entry.attr_timeout == 0 && entry.entry_timeout > 0);
+	/* an estimate is kept, too: open takes it back */
+	assert_true(entry.attr_timeout > 0 && entry.entry_timeout > 0);
+	assert_false(ops_size_was_told(&house->ops, MAIL_INO(5), 900));
 	assert_int_equal(lookup(house, INBOX_INO, "6.eml", &entry), 0);
 	assert_true(entry.attr_timeout > 0);
+	assert_true(ops_size_was_told(&house->ops, MAIL_INO(6), 1000));
+	assert_false(ops_size_was_told(&house->ops, MAIL_INO(6), 1001));
 
 	assert_int_equal(lookup(house, INBOX_INO, "7.eml", &entry), 0);
 	assert_int_equal(entry.nodeid, 0);

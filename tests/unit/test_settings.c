@@ -310,6 +310,7 @@ static const struct bad bads[] = {
 	{GENERIC, "", "host=imap.example.org:993", "host: `imap.example.org:993`", "`port`"},
 	{GENERIC, "", "host=imaps://imap.example.org", "isn't a host name", NULL},
 	{GENERIC, "password_command = x", NULL, "only one of them", NULL},
+	{OAUTH, "token_store = keyring", NULL, "token_store = keyring: expected file or secret-service", NULL},
 	{GENERIC, "sasl = xoauth2", NULL, "sasl: this mechanism takes tokens", NULL},
 	{OUTLOOK, "sasl = plain", NULL, "sasl: this mechanism takes passwords", NULL},
 	{OUTLOOK, "certificate = c", NULL, "certificate, client_secret: only one", NULL},
@@ -374,6 +375,21 @@ static void test_refused(void **state)
 
 		assert_refused(f, config, "work", bads[i].options, bads[i].text, bads[i].hint);
 	}
+}
+
+static void test_secret_service_needs_its_library(void **state)
+{
+	struct settings *settings = NULL;
+	struct fixture *f = *state;
+
+	if (!auth_secret_service_is_built_in()) {
+		assert_refused(f, OAUTH "token_store = secret-service\n", "work", NULL,
+			"FILE: [work]: token_store: this mailtree is built without libsecret", "file");
+		return;
+	}
+	assert_int_equal(load(f, OAUTH "token_store = secret-service\n", "work", NULL, &settings, NULL), 0);
+	assert_int_equal(settings->auth.token_store, AUTH_STORE_SECRET_SERVICE);
+	settings_free(settings);
 }
 
 static void test_secrets_are_never_quoted(void **state)
@@ -793,6 +809,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		TEST(test_accepted),
 		TEST(test_refused),
+		TEST(test_secret_service_needs_its_library),
 		TEST(test_secrets_are_never_quoted),
 		TEST(test_accounts),
 		TEST(test_every_auth_is_complete),
