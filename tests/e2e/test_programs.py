@@ -120,8 +120,13 @@ def test_restic_restores_all_and_finds_nothing_changed_after_a_remount(tree, exp
     assert restic.backup(tree)["files_new"] == witness.count(expected)
     restic.check()
     witness.assert_same(expected, witness.read_tree(restic.restore()), "restic's copy")
+    device = os.stat(tree).st_dev
     tree.remount()
-    assert restic.backup(tree) == {}
+    found = restic.backup(tree)
+    if os.stat(tree).st_dev != device:
+        # The kernel gave the new mount another number: restic stores it with each directory's entries.
+        found.pop("dirs_changed", None)
+    assert found == {}
     restic.check()
 
 
