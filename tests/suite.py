@@ -39,7 +39,7 @@ SKIP_ALLOWED = "needs --long"
 OUTPUT_LINES_SHOWN = 60
 SANITIZER_ENV = {
     "ASAN_OPTIONS": "detect_leaks=1", "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
-    "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1",
+    "TSAN_OPTIONS": f"halt_on_error=1:second_deadlock_stack=1:suppressions={PROJECT}/tests/tsan.supp",
 }
 
 
