@@ -33,7 +33,7 @@
 
 #define CACHE_SEGMENT_BYTES (64u << 20)   /* a segment is closed at this size */
 #define CACHE_OWN_FILE_BYTES (16u << 20)  /* a body from here on gets a segment of its own */
-#define CACHE_QUEUE_BYTES_MAX (32u << 20) /* bodies waiting in memory for the writer; more block cache_body_put */
+#define CACHE_QUEUE_BYTES_MAX (12u << 20) /* bodies waiting in memory for the writer; more block cache_body_put */
 
 struct cache;
 

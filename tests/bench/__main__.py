@@ -29,7 +29,8 @@ def options_of(arguments):
     parser.add_argument("--runs", type=int, metavar="N", help="of each; the median counts (5)")
     parser.add_argument("--without-mbsync", action="store_true",
                         help="it syncs each message to the disk, and takes most of the time")
-    parser.add_argument("--quick", action="store_true", help=f"one run, {MESSAGES_QUICK} messages: to see that it works")
+    parser.add_argument("--quick", action="store_true",
+                        help=f"one run, {MESSAGES_QUICK} messages: to see that it works")
     parser.add_argument("--json", metavar="FILE", help="all samples, too")
     parser.add_argument("--dir", metavar="DIR", help="keep the generated mail here, for the next time")
     parser.add_argument("--list", action="store_true", help="the names of the rows")
@@ -73,7 +74,7 @@ def run(options, folder):
         boxes = {}
         for row in chosen:
             shape = (options.messages * BIG, rows.SMALL_BYTES) if row.big else (
-                int(options.messages * row.share), rows.MEAN_BYTES)
+                max(int(options.messages * row.share), row.least), rows.MEAN_BYTES)
             if shape not in boxes:
                 print(f"writing {shape[0]} messages", file=sys.stderr)
                 boxes[shape] = stage.mailbox(*shape)

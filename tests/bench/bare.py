@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The bare protocol: signs in, sends commands one after the other, reads the answers to nothing. The floor.
 
-Reads a job from standard input as JSON, prints the outcome as JSON. A job: {port, ca_file, user, password, before:
-[command…], lanes: [[command…]…]}. `before` runs on the first connection; then each lane on a connection of its own, the
-first lane on the first connection. {seconds, bytes, commands: seconds of each of `before`}: time runs from the first
-connect to the last tagged answer, and includes TLS and signing in.
+Reads a job from standard input as JSON, prints the outcome as JSON. A job: {port, ca_file, user, password,
+before: [command…], lanes: [[command…]…]}. `before` runs on the first connection; then each lane on a connection of its
+own, the first lane on the first connection. {seconds, bytes, commands: seconds of each of `before`}: time runs from the
+first connect to the last tagged answer, and includes TLS and signing in.
 """
 
 import base64

@@ -63,8 +63,8 @@ class Target:
         return all(verdicts)
 
 
-HEADINGS = ("work", "bare", "mbsync", "local", "mailtree", "worst", "× bare", "× mbsync", "× local", "MiB", "CPU s", "wire MB",
-            "trips", "target", "met")
+HEADINGS = ("work", "bare", "mbsync", "local", "mailtree", "worst", "× bare", "× mbsync", "× local", "MiB", "CPU s",
+            "wire MB", "trips", "target", "met")
 
 
 def _seconds(value):
@@ -87,11 +87,12 @@ def line_of(sheet):
     met = {True: "yes", False: "**no**", None: ""}[sheet.target.is_met(sheet)]
     if sheet.error:
         met = f"failed: {sheet.error.splitlines()[0][:70]}"
-    return (sheet.title, _seconds(sheet.median(BARE)), _seconds(sheet.median(MBSYNC)), _seconds(sheet.median(LOCAL)),
-            _seconds(sheet.median(MAILTREE)), _seconds(sheet.fact(MAILTREE, "worst_s")), _number(sheet.ratio(BARE)), _number(sheet.ratio(MBSYNC)),
-            _number(sheet.ratio(LOCAL)), _number(sheet.fact(MAILTREE, "peak_bytes"), MIB, ".0f"),
-            _number(sheet.fact(MAILTREE, "cpu_s")), _number(sheet.fact(MAILTREE, "wire_bytes"), 1e6, ".1f"),
-            _number(sheet.fact(MAILTREE, "round_trips"), 1, ".0f"), sheet.target.text, met)
+    seconds = [_seconds(sheet.median(name)) for name in (BARE, MBSYNC, LOCAL, MAILTREE)]
+    ratios = [_number(sheet.ratio(name)) for name in (BARE, MBSYNC, LOCAL)]
+    facts = [_number(sheet.fact(MAILTREE, name), unit, form) for name, unit, form in (
+        ("peak_bytes", MIB, ".0f"), ("cpu_s", 1, ".2f"), ("wire_bytes", 1e6, ".1f"), ("round_trips", 1, ".0f"))]
+    worst = _seconds(sheet.fact(MAILTREE, "worst_s"))
+    return (sheet.title, *seconds, worst, *ratios, *facts, sheet.target.text, met)
 
 
 def render(sheets):
