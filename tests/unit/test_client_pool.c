@@ -177,9 +177,9 @@ static void test_lost_without_a_word(void **unused)
 
 	FOR_EACH_CUT(w)
 	{
-		w.config.timeout_ms = 900;
+		w.config.timeout_ms = 2400;
 		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1");
-		w.server.scripts[1] = SIGN_IN INBOX ASKED("a", "1") "W 350\n" BODY("1") "S: $a OK\n";
+		w.server.scripts[1] = SIGN_IN INBOX ASKED("a", "1") "W 900\n" BODY("1") "S: $a OK\n";
 		world_ask(&w, "INBOX", NULL);
 		world_run(&w);
 		((struct member *)w.client->members->pdata[0])->idle_since_ms -= 60000;
@@ -324,7 +324,7 @@ static void test_silence(void **unused)
 
 	FOR_EACH_CUT(w)
 	{
-		w.config.timeout_ms = 400;
+		w.config.timeout_ms = 800;
 		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1") ASKED("b", "2") "W 20\nS: * OK still here\n";
 		w.server.scripts[1] = SIGN_IN INBOX ASKED("b", "2") BODY("2") "S: $b OK\n";
 		world_ask(&w, "INBOX", FETCH_TEXT("1"));
@@ -341,7 +341,7 @@ static void test_silence_in_a_literal(void **unused)
 
 	FOR_EACH_CUT(w)
 	{
-		w.config.timeout_ms = 150;
+		w.config.timeout_ms = 400;
 		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1") "S: * 1 FETCH (UID 1 BODY[] {5}\nS-hell\n";
 		world_ask(&w, "INBOX", FETCH_TEXT("1"));
 		world_run(&w);
