@@ -204,7 +204,7 @@ static struct cache_body *held_find(struct mail *mail, const struct cache_key *k
 }
 
 struct streaming *body_stream_open(
-	struct mail *mail, struct mail_folder *folder, uint32_t uid, uint64_t length, struct error *err)
+	struct mail *mail, struct mail_folder *folder, uint32_t uid, uint64_t length, bool hidden, struct error *err)
 {
 	struct cache_key key = body_key(mail, folder, uid);
 	struct streaming *s = g_new0(struct streaming, 1);
@@ -217,6 +217,7 @@ struct streaming *body_stream_open(
 	s->folder = mail_folder_ref(folder);
 	s->uid = uid;
 	s->length = length;
+	s->hidden = hidden;
 	pthread_rwlock_wrlock(&mail->streams_lock);
 	g_queue_push_tail(&mail->streams, s);
 	pthread_rwlock_unlock(&mail->streams_lock);
@@ -433,7 +434,7 @@ static bool stream_size(struct mail *mail, const struct look *look, uint64_t *si
 	for (GList *at = mail->streams.head; at && !found; at = at->next) {
 		const struct streaming *s = at->data;
 
-		found = s->folder->cache_id == look->key.folder && s->uid == look->key.uid;
+		found = !s->hidden && s->folder->cache_id == look->key.folder && s->uid == look->key.uid;
 		if (found)
 			*size_out = s->length;
 	}
@@ -572,7 +573,7 @@ static int slice_stream(struct mail *mail, struct mail_folder *folder, const str
 	for (GList *at = mail->streams.head; at && !s; at = at->next) {
 		struct streaming *each = at->data;
 
-		if (each->folder->cache_id == look->key.folder && each->uid == look->key.uid)
+		if (!each->hidden && each->folder->cache_id == look->key.folder && each->uid == look->key.uid)
 			s = each;
 	}
 	if (s) {

@@ -46,6 +46,7 @@ struct fetch {
 	/* the literal under way */
 	struct body *now;
 	uint32_t now_uid; /* 0 = not told yet */
+	bool guessed;     /* the UID isn't told yet, and this fetch asked for one alone: shown to nobody until it is */
 	bool swallow, octets_done;
 	uint64_t length, received;
 	char *memory;
@@ -215,6 +216,7 @@ static bool on_begin(void *ctx, uint32_t uid, uint64_t length)
 	struct error err;
 
 	literal_forget(fetch);
+	fetch->guessed = !uid;
 	if (!uid && fetch->bodies->len == 1)
 		uid = ((struct body *)fetch->bodies->pdata[0])->uid;
 	body = uid ? body_find(fetch->folder, uid) : NULL;
@@ -242,7 +244,7 @@ static bool on_begin(void *ctx, uint32_t uid, uint64_t length)
 			return false;
 		}
 		drop_streaming(fetch);
-		fetch->streaming = body_stream_open(fetch->mail, fetch->folder, uid, length, &err);
+		fetch->streaming = body_stream_open(fetch->mail, fetch->folder, uid, length, fetch->guessed, &err);
 		if (!fetch->streaming) {
 			storage_failed(fetch, body, &err);
 			return false;
@@ -252,7 +254,7 @@ static bool on_begin(void *ctx, uint32_t uid, uint64_t length)
 	if (body) {
 		body->receiving = fetch;
 		/* of a small one only when it is seen to be the message, and no notice in its place */
-		if (fetch->streaming)
+		if (fetch->streaming && !fetch->guessed)
 			sizes_told(fetch, body, length);
 	}
 	return true;
@@ -284,7 +286,7 @@ static int stream_data(struct fetch *fetch, const char *bytes, size_t length)
 		return 0;
 	}
 	fetch->received += length;
-	if (body->parks.length && !fetch->mail->config.eol_lf)
+	if (body->parks.length && !fetch->mail->config.eol_lf && !s->hidden)
 		wake_followers(body, s->written);
 	return 0;
 }
@@ -398,8 +400,14 @@ static void on_finished(void *ctx, uint32_t uid, bool has_body)
 	struct fetch *fetch = ctx;
 	struct body *body = body_find(fetch->folder, uid);
 
-	if (fetch->octets_done && fetch->now) {
+	if (fetch->octets_done && fetch->now && fetch->now->uid == uid) {
 		deliver(fetch, fetch->now);
+		return;
+	}
+	if (fetch->octets_done && fetch->now) {
+		/* the octets were another message's: an answer to another command, or to none */
+		drop_streaming(fetch);
+		literal_forget(fetch);
 		return;
 	}
 	/* the UID came behind the octets */
@@ -683,7 +691,8 @@ static void want(struct mail *mail, struct park *park)
 		return;
 	}
 	park_wait_in(park, &body->parks);
-	if (body->receiving && body->receiving->streaming && !mail->config.eol_lf)
+	if (body->receiving && body->receiving->streaming && !body->receiving->streaming->hidden &&
+		!mail->config.eol_lf)
 		wake_followers(body, body->receiving->streaming->written);
 	else if (!body->receiving && body->carriers == 1 && !body->alone_tries &&
 		 bytes_before(mail, body) > BULK_BEHIND_BYTES)

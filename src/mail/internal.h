@@ -222,10 +222,11 @@ struct streaming {
 	uint32_t uid;
 	uint64_t length, written;
 	bool handed_out; /* octets of it were read before it was complete */
+	bool hidden;     /* whose it is isn't sure yet: not to be read */
 	struct cache_stream *stream;
 };
 struct streaming *body_stream_open(
-	struct mail *mail, struct mail_folder *folder, uint32_t uid, uint64_t length, struct error *err);
+	struct mail *mail, struct mail_folder *folder, uint32_t uid, uint64_t length, bool hidden, struct error *err);
 int body_stream_write(struct mail *mail, struct streaming *s, const char *bytes, size_t length, struct error *err);
 /* Both free it. */
 int body_stream_commit(struct mail *mail, struct streaming *s, struct error *err);

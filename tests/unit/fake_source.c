@@ -311,6 +311,15 @@ static bool serve_message(struct serving *serving, struct fake_message *message)
 		serving->cut = true;
 		return false;
 	}
+	if (message->trouble == FAKE_FOREIGN) {
+		if (job->begin(job->ctx, 0, g_bytes_get_size(message->other))) {
+			give(serving, message->other, SIZE_MAX);
+			job->end(job->ctx);
+		}
+		job->finished(job->ctx, message->uid + 1000, true);
+		give_whole(serving, message, message->bytes);
+		return true;
+	}
 	if (message->trouble == FAKE_CUT)
 		job->restart(job->ctx);
 	give_whole(serving, message, message->other ? message->other : message->bytes);

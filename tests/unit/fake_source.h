@@ -21,6 +21,7 @@ enum fake_trouble {
 	FAKE_OMITTED,  /* OK without a word of it */
 	FAKE_NO_BYTES, /* the server has it, and gives no octets */
 	FAKE_UID_LAST, /* its UID is told behind its octets */
+	FAKE_FOREIGN,  /* before it come the octets of another message, which says so behind them */
 	FAKE_CUT,      /* the connection ends at `cut_at`; the next one brings it again, or `other` instead */
 };
 

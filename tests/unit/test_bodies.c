@@ -147,6 +147,26 @@ static void test_the_uid_may_come_behind_the_octets(void **state)
 	assert_reads(f, 1, message(f, 1)->bytes);
 }
 
+/* Pipelined commands may be answered out of order: octets are nobody's until the server says whose they are. */
+static void test_octets_of_another_message_are_never_shown(void **state)
+{
+	static const size_t lengths[] = {1000, 3 * LIMIT_BODY_MEMORY};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(lengths); i++) {
+		struct fixture *f = start(state, 2, lengths[i]);
+		g_autofree char *foreign = g_malloc(lengths[i]);
+
+		memset(foreign, 'x', lengths[i]);
+		fake_lock(f->fake);
+		message(f, 1)->other = g_bytes_new(foreign, lengths[i]);
+		message(f, 1)->trouble = FAKE_FOREIGN;
+		fake_unlock(f->fake);
+		assert_reads(f, 1, message(f, 1)->bytes);
+		teardown(state);
+	}
+	*state = NULL;
+}
+
 static void test_an_empty_message(void **state)
 {
 	struct fixture *f = prepare(state, 0, 0);
@@ -670,6 +690,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_many_readers_are_one_fetch, teardown),
 		cmocka_unit_test_teardown(test_pieces_and_the_end, teardown),
 		cmocka_unit_test_teardown(test_the_uid_may_come_behind_the_octets, teardown),
+		cmocka_unit_test(test_octets_of_another_message_are_never_shown),
 		cmocka_unit_test_teardown(test_an_empty_message, teardown),
 		cmocka_unit_test_teardown(test_a_wrong_size_is_learned_before_the_octets_are_read, teardown),
 		cmocka_unit_test_teardown(test_should_fail_to_read_under_a_wrong_size, teardown),
