@@ -481,10 +481,14 @@ void member_end(struct member *member, enum member_blame blame, const struct err
 	while (member->flight.tail) {
 		job = member->flight.tail->data;
 		/* not to blame, but nobody waits for a silent server time and again */
-		if (job->request && blame == BLAME_FAIL && job->sent && ++job->tries >= CLIENT_TRIES)
+		if (job->request && blame == BLAME_FAIL && job->sent && ++job->tries >= CLIENT_TRIES) {
 			job_end(job, err->code, err);
-		else
-			job_again(job);
+			continue;
+		}
+		/* its turn hadn't come: the silence of the one ahead isn't its own */
+		if (blame == BLAME_FAIL)
+			job->submitted_ms = client_now(client);
+		job_again(job);
 	}
 	if (head && g_queue_find(&client->limbo, head))
 		blamed(head, blame, err);

@@ -177,9 +177,9 @@ static void test_lost_without_a_word(void **unused)
 
 	FOR_EACH_CUT(w)
 	{
-		w.config.timeout_ms = 2400;
+		w.config.timeout_ms = 6000;
 		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1");
-		w.server.scripts[1] = SIGN_IN INBOX ASKED("a", "1") "W 900\n" BODY("1") "S: $a OK\n";
+		w.server.scripts[1] = SIGN_IN INBOX ASKED("a", "1") "W 2100\n" BODY("1") "S: $a OK\n";
 		world_ask(&w, "INBOX", NULL);
 		world_run(&w);
 		((struct member *)w.client->members->pdata[0])->idle_since_ms -= 60000;
