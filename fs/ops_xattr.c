@@ -23,27 +23,14 @@ static const char *const xattr_names[XATTRS] = {
 	"user.mail.folder",
 };
 
-/* As IMAP writes them; those of the model that it doesn't name come with the keywords. */
-static const struct {
-	uint32_t flag;
-	const char *word;
-} flag_words[] = {
-	{MAIL_SEEN, "\\Seen"},
-	{MAIL_ANSWERED, "\\Answered"},
-	{MAIL_FLAGGED, "\\Flagged"},
-	{MAIL_DELETED, "\\Deleted"},
-	{MAIL_DRAFT, "\\Draft"},
-	{MAIL_FORWARDED, "$Forwarded"},
-};
-
 static char *flags_text(const struct mail_message *message, const char *keywords)
 {
 	GString *text = g_string_new(NULL);
 
-	for (size_t i = 0; i < G_N_ELEMENTS(flag_words); i++) {
-		if (!(message->flags & flag_words[i].flag))
+	for (size_t i = 0; i < G_N_ELEMENTS(mail_flag_words); i++) {
+		if (!(message->flags & mail_flag_words[i].flag))
 			continue;
-		g_string_append_printf(text, "%s%s", text->len ? " " : "", flag_words[i].word);
+		g_string_append_printf(text, "%s%s", text->len ? " " : "", mail_flag_words[i].word);
 	}
 	if (keywords && keywords[0])
 		g_string_append_printf(text, "%s%s", text->len ? " " : "", keywords);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Waiting for the model on a thread of its own, with the reason of a failure, and with an end when nobody is
- * interested any more: mail_wait() has neither.
+ * interested any more.
  */
 #pragma once
 

@@ -255,23 +255,12 @@ static int list_folders(const struct work *work, const struct sink *sink, struct
 
 static cJSON *flags_array(uint32_t flags, const char *keywords)
 {
-	static const struct {
-		uint32_t flag;
-		const char *word;
-	} words[] = {
-		{MAIL_SEEN, "\\Seen"},
-		{MAIL_ANSWERED, "\\Answered"},
-		{MAIL_FLAGGED, "\\Flagged"},
-		{MAIL_DELETED, "\\Deleted"},
-		{MAIL_DRAFT, "\\Draft"},
-		{MAIL_FORWARDED, "$Forwarded"},
-	};
 	g_auto(GStrv) others = g_strsplit(keywords ? keywords : "", " ", -1);
 	cJSON *array = cJSON_CreateArray();
 
-	for (size_t i = 0; i < G_N_ELEMENTS(words); i++)
-		if (flags & words[i].flag)
-			cJSON_AddItemToArray(array, cJSON_CreateString(words[i].word));
+	for (size_t i = 0; i < G_N_ELEMENTS(mail_flag_words); i++)
+		if (flags & mail_flag_words[i].flag)
+			cJSON_AddItemToArray(array, cJSON_CreateString(mail_flag_words[i].word));
 	for (char **word = others; *word; word++)
 		if (**word)
 			cJSON_AddItemToArray(array, cJSON_CreateString(*word));

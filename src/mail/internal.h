@@ -17,8 +17,7 @@ struct loop_timer;
 enum row_flags {
 	ROW_MAIL_FLAGS = 0xffff, /* enum mail_flags */
 	ROW_SIZE_EXACT = 1 << 16,
-	ROW_BROKEN = 1 << 17,       /* the server can't deliver it */
-	ROW_SIZE_CHANGED = 1 << 18, /* exact, and told otherwise before, in this mount */
+	ROW_SIZE_CHANGED = 1 << 17, /* exact, and told otherwise before, in this mount */
 };
 
 struct row {
@@ -111,7 +110,6 @@ struct mail_folder {
 	struct sync *sync;
 	GQueue flag_parks;     /* waiting for flags as of now */
 	struct error *failure; /* of the last check; NULL = it succeeded, or what is cached may be shown */
-	uint64_t retry_at_ms;  /* after a failed check: not before */
 	GHashTable *bodies;    /* uid → struct body: on their way */
 	struct walk *walk;
 	/* any thread */
@@ -123,10 +121,6 @@ struct mail_folder {
 	atomic_uint walk_uid; /* the last UID read while a walk is active */
 	atomic_uint walk_hits;
 	atomic_bool walk_posted; /* the loop will look at walk_uid */
-};
-
-struct error_line {
-	char *text;
 };
 
 struct mail {

@@ -45,9 +45,6 @@ struct mail_waiter {
 };
 /* Any thread. If still parked, done(ERR_INTERRUPTED) follows on the loop; else nothing happens. */
 void mail_cancel(struct mail *mail, struct mail_waiter *waiter);
-/* For commands: parks the calling thread (not the loop's) until done. Returns the code. */
-typedef int (*mail_try_fn)(void *ctx, struct mail_waiter *waiter);
-int mail_wait(struct mail *mail, mail_try_fn try_fn, void *ctx);
 
 /* ---- lifecycle ---- */
 
@@ -136,6 +133,19 @@ enum mail_flags {
 	MAIL_DRAFT = 1 << 4,
 	MAIL_FORWARDED = 1 << 5, /* $Forwarded */
 	MAIL_KEYWORDS = 1 << 6,  /* has others: see mail_message_details */
+};
+
+/* The server's words for them (RFC 9051 2.3.2); keywords are told by mail_message_details(). */
+static const struct mail_flag_word {
+	uint32_t flag;
+	const char *word;
+} mail_flag_words[] = {
+	{MAIL_SEEN, "\\Seen"},
+	{MAIL_ANSWERED, "\\Answered"},
+	{MAIL_FLAGGED, "\\Flagged"},
+	{MAIL_DELETED, "\\Deleted"},
+	{MAIL_DRAFT, "\\Draft"},
+	{MAIL_FORWARDED, "$Forwarded"},
 };
 
 #define MAIL_STEM_MAX 256u

@@ -46,7 +46,7 @@ struct walk {
 	uint32_t recent[RECENT]; /* UIDs of the last misses, the newest first; 0 = none */
 	uint64_t recent_ms;
 	/* while active */
-	bool active, queued;
+	bool active;
 	GArray *order;        /* struct place, as the reader goes */
 	GHashTable *places;   /* uid → index + 1 */
 	guint reader, next;   /* the reader's place; the first not asked for */

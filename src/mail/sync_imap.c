@@ -128,17 +128,6 @@ static void metadata_command(struct run *run, const char *uids, bool header)
 
 static uint32_t flags_parse(const struct imap_value *values, GString *keywords)
 {
-	static const struct {
-		const char *name;
-		uint32_t flag;
-	} known[] = {
-		{"\\Seen", MAIL_SEEN},
-		{"\\Answered", MAIL_ANSWERED},
-		{"\\Flagged", MAIL_FLAGGED},
-		{"\\Deleted", MAIL_DELETED},
-		{"\\Draft", MAIL_DRAFT},
-		{"$Forwarded", MAIL_FORWARDED},
-	};
 	uint32_t flags = 0;
 
 	g_string_truncate(keywords, 0);
@@ -146,9 +135,9 @@ static uint32_t flags_parse(const struct imap_value *values, GString *keywords)
 		const struct imap_value *value = &values->items[i];
 		bool found = imap_value_is(value, "\\Recent");
 
-		for (size_t k = 0; k < G_N_ELEMENTS(known) && !found; k++)
-			if (imap_value_is(value, known[k].name)) {
-				flags |= known[k].flag;
+		for (size_t k = 0; k < G_N_ELEMENTS(mail_flag_words) && !found; k++)
+			if (imap_value_is(value, mail_flag_words[k].word)) {
+				flags |= mail_flag_words[k].flag;
 				found = true;
 			}
 		if (found || value->type != IMAP_ATOM || keywords->len + value->length > LIMIT_FOLDER_NAME_BYTES ||

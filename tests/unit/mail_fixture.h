@@ -32,6 +32,52 @@ struct fixture {
 	pthread_mutex_t events_lock;
 };
 
+/* A thread that waits for a park. */
+struct blocked {
+	struct mail_waiter waiter; /* first */
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	bool done;
+	int code;
+};
+
+static void blocked_done(struct mail_waiter *waiter, int code)
+{
+	struct blocked *blocked = (struct blocked *)waiter;
+
+	pthread_mutex_lock(&blocked->lock);
+	blocked->done = true;
+	blocked->code = code;
+	pthread_cond_signal(&blocked->changed);
+	pthread_mutex_unlock(&blocked->lock);
+}
+
+typedef int (*try_fn)(void *ctx, struct mail_waiter *waiter);
+
+/* Returns the code. */
+static int fixture_wait(struct fixture *f, try_fn try, void *ctx)
+{
+	struct blocked blocked = {.waiter = {.done = blocked_done},
+		.lock = PTHREAD_MUTEX_INITIALIZER,
+		.changed = PTHREAD_COND_INITIALIZER};
+	int code = MAIL_PARKED;
+
+	for (int parks = 0; parks < MAIL_PARKS_MAX && code == MAIL_PARKED; parks++) {
+		blocked.done = false;
+		code = try(ctx, &blocked.waiter);
+		if (code != MAIL_PARKED)
+			break;
+		pthread_mutex_lock(&blocked.lock);
+		while (!blocked.done)
+			pthread_cond_wait(&blocked.changed, &blocked.lock);
+		pthread_mutex_unlock(&blocked.lock);
+		code = blocked.code ? blocked.code : MAIL_PARKED;
+	}
+	if (code < 0 && blocked.waiter.error.code == 0)
+		blocked.waiter.error.code = code;
+	return code == MAIL_PARKED ? ERR_FAILED : code;
+}
+
 static void fixture_event(void *ctx, const struct mail_event *event)
 {
 	struct fixture *f = ctx;
@@ -168,7 +214,7 @@ static inline int check_tree(struct fixture *f)
 	struct ask ask = {.f = f};
 
 	tick();
-	return mail_wait(f->mail, ask_tree, &ask);
+	return fixture_wait(f, ask_tree, &ask);
 }
 
 static inline int check_folder(struct fixture *f, struct mail_folder *folder)
@@ -176,7 +222,7 @@ static inline int check_folder(struct fixture *f, struct mail_folder *folder)
 	struct ask ask = {.f = f, .folder = folder};
 
 	tick();
-	return mail_wait(f->mail, ask_folder, &ask);
+	return fixture_wait(f, ask_folder, &ask);
 }
 
 static inline struct mail_folder *child(struct fixture *f, const char *name)
@@ -203,7 +249,7 @@ static inline GBytes *read_part(struct fixture *f, uint32_t uid, uint64_t offset
 		.f = f, .folder = f->folder, .uid = uid, .offset = offset, .length = length, .expected = UINT64_MAX};
 	char *bytes;
 
-	*code_out = mail_wait(f->mail, ask_read, &ask);
+	*code_out = fixture_wait(f, ask_read, &ask);
 	if (*code_out)
 		return NULL;
 	bytes = g_malloc(ask.slice.length + 1);

@@ -176,7 +176,7 @@ static void test_an_empty_message(void **state)
 	fixture_mount(f);
 	open_inbox(f);
 	ask.folder = f->folder;
-	assert_int_equal(0, mail_wait(f->mail, ask_size, &ask));
+	assert_int_equal(0, fixture_wait(f, ask_size, &ask));
 	assert_int_equal(0, ask.size);
 	assert_reads(f, 1, message(f, 1)->bytes);
 }
@@ -190,7 +190,7 @@ static void test_a_wrong_size_is_learned_before_the_octets_are_read(void **state
 	fixture_mount(f);
 	open_inbox(f);
 	ask.folder = f->folder;
-	assert_int_equal(0, mail_wait(f->mail, ask_size, &ask));
+	assert_int_equal(0, fixture_wait(f, ask_size, &ask));
 	assert_int_equal(1000, ask.size);
 	assert_int_equal(1, fixture_events(f, MAIL_EVENT_MESSAGE_SIZE));
 }
@@ -198,7 +198,7 @@ static void test_a_wrong_size_is_learned_before_the_octets_are_read(void **state
 static int read_expecting(struct fixture *f, uint32_t uid, uint64_t expected)
 {
 	struct ask ask = {.f = f, .folder = f->folder, .uid = uid, .length = 100, .expected = expected};
-	int code = mail_wait(f->mail, ask_read, &ask);
+	int code = fixture_wait(f, ask_read, &ask);
 
 	if (code == 0)
 		mail_slice_fini(&ask.slice);
@@ -644,7 +644,7 @@ static void assert_reads_lf(struct fixture *f, uint32_t uid)
 	GBytes *expected = with_lf(message(f, uid)->bytes);
 	struct ask ask = {.f = f, .folder = f->folder, .uid = uid};
 
-	assert_int_equal(0, mail_wait(f->mail, ask_size, &ask));
+	assert_int_equal(0, fixture_wait(f, ask_size, &ask));
 	assert_int_equal(g_bytes_get_size(expected), ask.size);
 	assert_reads(f, uid, expected);
 	g_bytes_unref(expected);

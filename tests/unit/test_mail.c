@@ -133,7 +133,7 @@ static void test_flags_are_fetched_where_they_are_shown(void **state)
 	fake_unlock(f->fake);
 	ask.folder = f->folder;
 	tick();
-	assert_int_equal(0, mail_wait(f->mail, ask_flags, &ask));
+	assert_int_equal(0, fixture_wait(f, ask_flags, &ask));
 	assert_true(mail_message_find(f->mail, f->folder, 2, &message));
 	assert_int_equal(MAIL_SEEN | MAIL_FLAGGED, message.flags);
 	assert_true(mail_message_find(f->mail, f->folder, 1, &message));
