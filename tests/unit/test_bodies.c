@@ -283,6 +283,50 @@ static void test_should_fail_what_the_server_leaves_out(void **state)
 	assert_null(strstr(errors, "UID 2"));
 }
 
+static void test_a_folder_that_cant_be_checked_says_nothing_of_a_message(void **state)
+{
+	struct fixture *f = start(state, 1, 1000);
+
+	trouble(f, 1, FAKE_OMITTED);
+	f->fake->sync_code = ERR_UNREACHABLE;
+	tick();
+	assert_int_equal(ERR_UNREACHABLE, read_code(f, 1));
+	f->fake->sync_code = 0;
+	trouble(f, 1, FAKE_FINE);
+	assert_reads(f, 1, message(f, 1)->bytes);
+}
+
+static int ask_check(void *ctx, struct mail_waiter *waiter)
+{
+	struct ask *ask = ctx;
+
+	return mail_folder_fresh(ask->f->mail, ask->folder, true, waiter, &ask->err);
+}
+
+static void checked(struct mail_waiter *waiter, int code)
+{
+}
+
+static void test_a_check_that_had_begun_is_no_answer(void **state)
+{
+	struct fixture *f = start(state, 2, 1000);
+	struct ask ask = {.f = f, .folder = f->folder};
+	struct mail_waiter waiter = {.done = checked};
+
+	f->fake->syncs_wait_fetches = 2;
+	tick();
+	assert_int_equal(MAIL_PARKED, ask_check(&ask, &waiter));
+	while (f->fake->syncs < 2)
+		g_usleep(1000);
+	/* it has been told the folder as it was before */
+	fake_lock(f->fake);
+	fake_remove(f->inbox, 1);
+	fake_unlock(f->fake);
+	tick();
+	assert_int_equal(ERR_GONE, read_code(f, 1));
+	assert_int_equal(3, f->fake->syncs);
+}
+
 static void test_should_fail_a_body_without_octets(void **state)
 {
 	struct fixture *f = start(state, 1, 1000);
@@ -697,6 +741,8 @@ int main(void)
 		cmocka_unit_test_teardown(test_a_betrayed_trust_fails_one_read, teardown),
 		cmocka_unit_test_teardown(test_a_refused_bulk_is_halved, teardown),
 		cmocka_unit_test_teardown(test_should_fail_what_the_server_leaves_out, teardown),
+		cmocka_unit_test_teardown(test_a_folder_that_cant_be_checked_says_nothing_of_a_message, teardown),
+		cmocka_unit_test_teardown(test_a_check_that_had_begun_is_no_answer, teardown),
 		cmocka_unit_test_teardown(test_should_fail_a_body_without_octets, teardown),
 		cmocka_unit_test_teardown(test_what_is_left_out_may_be_gone, teardown),
 		cmocka_unit_test_teardown(test_a_lost_way_blames_no_message, teardown),
