@@ -630,18 +630,13 @@ static void on_failed(void *ctx, enum session_end end, uint32_t backoff_ms, cons
 	struct member *member = ctx;
 
 	struct imap_client *client = member->client;
-	struct error before = client->last_error;
 
 	log_info("no connection to %s: %s", client->config.host, err->text);
 	member_end(member, BLAME_NOBODY, err);
-	if (member->for_watch && !client->waiting[IMAP_INTERACTIVE].length && !client->waiting[IMAP_BULK].length) {
-		client_sign_in_failed(client, member, end, backoff_ms, err);
-		client->last_error = before;
-	} else {
-		client_sign_in_failed(client, member, end, backoff_ms, err);
-	}
 	if (member->for_watch)
-		watch_unconnected(client, end);
+		watch_unconnected(member, end, backoff_ms, err);
+	else
+		client_sign_in_failed(client, member, end, backoff_ms, err);
 }
 
 static const struct session_ops session_ops = {.ready = on_ready, .failed = on_failed};

@@ -220,7 +220,7 @@ void watch_heard(struct member *member, const struct imap_response *response);
 bool watch_is_alone(const struct member *member);
 void watch_member_ended(struct member *member);
 /* A connection that was opened for it can't be had. */
-void watch_unconnected(struct imap_client *client, enum session_end end);
+void watch_unconnected(const struct member *member, enum session_end end, uint32_t backoff_ms, const struct error *err);
 void watch_signed_in(struct imap_client *client, const struct member *member);
 void watch_tick(struct member *member);
 void watch_fini(struct imap_client *client);

@@ -276,10 +276,17 @@ void watch_member_ended(struct member *member)
 	retry_later(client);
 }
 
-void watch_unconnected(struct imap_client *client, enum session_end end)
+void watch_unconnected(const struct member *member, enum session_end end, uint32_t backoff_ms, const struct error *err)
 {
+	struct imap_client *client = member->client;
 	struct watch *watch = &client->watch;
+	struct error before = client->last_error;
 
+	/* who waits by now has begun later: the server may be back, a connection of its own will tell */
+	if (end != SESSION_FAILED)
+		client_sign_in_failed(client, member, end, backoff_ms, err);
+	if (!client->waiting[IMAP_INTERACTIVE].length && !client->waiting[IMAP_BULK].length)
+		client->last_error = before;
 	/* nothing that time changes: it goes on when somebody has signed in for a reason */
 	if (end == SESSION_NO_CREDENTIAL || end == SESSION_REJECTED || end == SESSION_IMPOSSIBLE ||
 		end == SESSION_NOT_CONNECTED || end == SESSION_OVERQUOTA)
