@@ -567,10 +567,10 @@ static void sync_start(struct mail *mail, struct mail_folder *folder, struct sou
 		.ctx = sync,
 	};
 	listing = folder->listing;
-	if (known.uidvalidity && !folder->identified && listing && listing->rows->len) {
+	if (known.uidvalidity && listing && listing->rows->len) {
 		guint last = listing->rows->len - 1;
 
-		sync->job.identify = true;
+		sync->job.identify = !folder->identified;
 		sync->job.probes[0] = g_array_index(listing->rows, struct row, 0).uid;
 		if (last)
 			sync->job.probes[1] = g_array_index(listing->rows, struct row, last).uid;
@@ -580,6 +580,14 @@ static void sync_start(struct mail *mail, struct mail_folder *folder, struct sou
 	folder->sync = sync;
 	folder->told = false;
 	mail->source->ops->sync(mail->source, &sync->job);
+}
+
+/* Where programs are shown flags they are asked for, too: without change numbers that is a command of its own. */
+static bool flags_due(const struct mail *mail, const struct mail_folder *folder, bool force)
+{
+	uint64_t at_ms = folder->flags_ms;
+
+	return mail->config.flags && (force || !at_ms || clock_ms() - at_ms >= mail->config.poll_s * 1000ull);
 }
 
 void sync_park(struct mail *mail, struct park *park)
@@ -609,7 +617,8 @@ void sync_park(struct mail *mail, struct park *park)
 		return;
 	}
 	loaded = folder_load(mail, folder);
-	sync_start(mail, folder, loaded ? folder->state : (struct source_state){0}, park->want_flags);
+	sync_start(mail, folder, loaded ? folder->state : (struct source_state){0},
+		park->want_flags || flags_due(mail, folder, park->force));
 	park_wait_in(park, &folder->sync->parks);
 }
 

@@ -17,7 +17,7 @@
 #define SETTLE_MS 500u
 #define USE_MS (30u * 60 * 1000)
 #define GATHER_MS 100u /* changes that come together are one check */
-#define APART_MS 1000u /* checks for a server that tells without end */
+#define APART_MS 500u  /* checks for a server that tells without end */
 /* Without change numbers every message's flags are asked for. */
 #define FLAGS_APART_MS 10000u
 #define POLL_LEAST_S 30u
