@@ -97,6 +97,7 @@ static int model_new(struct account *account, struct error *err)
 		.broken_stub = s->broken_stub,
 		.offline = s->offline,
 		.prefetch = !s->noprefetch,
+		.flags = s->xattr,
 	};
 
 	return mail_new(account->loop, &config, account->cache, mail_source_imap_new(account->client, account->auth),
