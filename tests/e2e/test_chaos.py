@@ -17,7 +17,7 @@ import time
 
 import pytest
 from lab import generator, mailboxes, net, rules
-from lab.faults import Faults, Responses
+from lab.faults import KINDS_OF_LINES, Faults, Responses
 from lab.maildir import Maildir, served_bytes
 from probe import metric, uids, until_works
 from witness import NAME, paths
@@ -129,7 +129,7 @@ def one_run(lane, seed, folder, trouble, allowed):
         found = until_works(paths, lane.mounted / folder)["."]
         assert {uid: until_works(read_digest, path, timeout_s=40) for uid, path in found.items()} == lane.folders[folder]
     except (AssertionError, TimeoutError, subprocess.TimeoutExpired) as error:
-        raise AssertionError(f"seed {seed}: {error}; {faults}") from error
+        raise AssertionError(f"seed {seed}: {error}; {faults}; {lane.mounted.errors()[-5:]}") from error
     return len(errors)
 
 
@@ -153,8 +153,8 @@ def all_runs(lanes, runs, trouble, allowed=ALLOWED):
     assert failed, "the faults were felt"
 
 
-def break_line(lane, seed):
-    lane.line.faults = faults = Faults(seed, stall_s=3 * TIMEOUT_S)
+def break_line(lane, seed, **options):
+    lane.line.faults = faults = Faults(seed, stall_s=3 * TIMEOUT_S, **options)
     return faults.told
 
 
@@ -177,7 +177,7 @@ def test_responses_twice_and_in_another_order(make_lanes, proxy_tls, runs):
         # The connections that come: those that stand are ended.
         lane.line.responses = lambda number: Responses(seed, number)
         lane.line.cut_all()
-        return break_line(lane, seed) if seed % 2 else "no faults of the line"
+        return break_line(lane, seed, kinds=KINDS_OF_LINES) if seed % 2 else "no faults of the line"
 
     lanes = make_lanes(2, runs, tls=proxy_tls, rules=[rules.Rule()])
     all_runs(lanes, runs, shuffle, ALLOWED_OF_LIARS)

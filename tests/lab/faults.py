@@ -8,15 +8,16 @@
     Proxy(port, tls=proxy_tls, rules=[rules.Rule()], responses=lambda number: Responses(seed, number))
 
 Faults works on the bytes as they pass. Inside of TLS a byte that comes twice, late or changed is a record that can't
-be read, and nothing worse. Where the proxy ends TLS nobody could see such a change in a message's text, so there whole
-responses come twice or in another order instead: Responses.
+be read, and nothing worse. Where the proxy ends TLS nobody could see such a change in a message's text, so there only
+KINDS_OF_LINES make sense, and whole responses come twice or in another order instead: Responses.
 """
 
 import asyncio
 import random
 import re
 
-KINDS = ("cut", "reset", "stall", "delay", "duplicate", "reorder", "flip")
+KINDS_OF_LINES = ("cut", "reset", "stall", "delay")
+KINDS = (*KINDS_OF_LINES, "duplicate", "reorder", "flip")
 # Of the first connections that it meets; later ones are left alone, so that there is a way out.
 CONNECTIONS = 5
 SHARE = 0.7
@@ -26,8 +27,9 @@ LITERAL = re.compile(rb"~?\{(\d+)\}\r?\n$")
 
 
 class Faults:
-    def __init__(self, seed, stall_s=3.0):
+    def __init__(self, seed, stall_s=3.0, kinds=KINDS):
         self.seed = seed
+        self.kinds = kinds
         self.told = []
         self._stall_s = stall_s
         self._plans = {}
@@ -45,7 +47,7 @@ class Plan:
         rng = random.Random(f"{faults.seed}/{number}")
         self._faults, self._number, self._rng = faults, number, rng
         self._passed = 0
-        self._kind = rng.choice(KINDS) if number < CONNECTIONS and rng.random() < SHARE else None
+        self._kind = rng.choice(faults.kinds) if number < CONNECTIONS and rng.random() < SHARE else None
         self._direction = rng.choices(("down", "up"), (4, 1))[0]
         # Small offsets, where the dialogue is, as often as large ones.
         self._at = int(OFFSET_MAX ** rng.random())
