@@ -320,6 +320,7 @@ static bool workers_start(struct fs *fs)
 		worker->fs = fs;
 		if (pthread_create(&worker->thread, NULL, work, worker) != 0)
 			break;
+		pthread_setname_np(worker->thread, "mailtree-fuse");
 	}
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return fs->workers_count > 0;

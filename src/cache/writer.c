@@ -484,6 +484,7 @@ int writer_start(struct cache *cache, struct error *err)
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (rc != 0)
 		return error_set(err, ERR_FAILED, "cache: no thread: %s", g_strerror(rc));
+	pthread_setname_np(cache->thread, "mailtree-cache");
 	cache->thread_started = true;
 	return 0;
 }

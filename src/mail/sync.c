@@ -652,6 +652,8 @@ static bool is_fresh(const struct mail_folder *folder, const struct mail_waiter 
 int mail_folder_fresh(
 	struct mail *mail, struct mail_folder *folder, bool force, struct mail_waiter *waiter, struct error *err)
 {
+	if (waiter->pid)
+		atomic_store_explicit(&folder->lister, waiter->pid, memory_order_relaxed);
 	if (mail->config.offline || (folder->attributes & MAIL_FOLDER_NOSELECT) || is_fresh(folder, waiter, force))
 		return mail_folder_ready(mail, folder, waiter, err);
 	return park_new(mail, waiter, sync_park, folder, 0, 0, force);

@@ -569,6 +569,55 @@ static void test_a_walk_in_the_order_of_names_is_fetched_ahead(void **state)
 	assert_true(f->fake->fetches < 20);
 }
 
+static bool some_are_fetched_ahead(struct fixture *f)
+{
+	return f->fake->bulk_fetches > 0;
+}
+
+static void test_who_lists_and_begins_with_the_first_walks(void **state)
+{
+	struct fixture *f = start_walk(state, 40, 1000);
+
+	f->pid = 7;
+	fixture_mount(f);
+	open_inbox(f);
+	assert_reads(f, 1, message(f, 1)->bytes);
+	wait_for(some_are_fetched_ahead, f);
+	for (uint32_t uid = 2; uid <= 40; uid++)
+		assert_reads(f, uid, message(f, uid)->bytes);
+	assert_each_asked_once(f, 1, 40);
+}
+
+static void test_the_first_of_a_list_that_another_read_is_no_walk(void **state)
+{
+	struct fixture *f = start_walk(state, 200, 1000);
+
+	f->pid = 7;
+	fixture_mount(f);
+	open_inbox(f);
+	f->pid = 8;
+	assert_reads(f, 1, message(f, 1)->bytes);
+	f->pid = 7;
+	assert_reads(f, 150, message(f, 150)->bytes);
+	assert_int_equal(0, f->fake->bulk_fetches);
+}
+
+/* It begins like a walk by UID, and isn't one. */
+static void test_a_walk_that_goes_elsewhere_is_given_up(void **state)
+{
+	struct fixture *f = start_walk(state, 505, 10000);
+
+	for (uint32_t place = 0; place < 505; place++)
+		message(f, place * 203 % 505 + 1)->date = 1000000 + place * 3600;
+	f->pid = 7;
+	fixture_mount(f);
+	open_inbox(f);
+	for (uint32_t place = 0; place < 505; place++)
+		assert_reads(f, place * 203 % 505 + 1, message(f, place * 203 % 505 + 1)->bytes);
+	assert_each_asked_once(f, 1, 505);
+	assert_true(f->fake->fetches < 100);
+}
+
 static void test_a_few_at_random_are_no_walk(void **state)
 {
 	struct fixture *f = start_walk(state, 200, 1000);
@@ -755,6 +804,9 @@ int main(void)
 		cmocka_unit_test_teardown(test_a_walk_upwards_is_fetched_ahead, teardown),
 		cmocka_unit_test_teardown(test_a_walk_downwards_is_fetched_ahead, teardown),
 		cmocka_unit_test_teardown(test_a_walk_in_the_order_of_names_is_fetched_ahead, teardown),
+		cmocka_unit_test_teardown(test_who_lists_and_begins_with_the_first_walks, teardown),
+		cmocka_unit_test_teardown(test_the_first_of_a_list_that_another_read_is_no_walk, teardown),
+		cmocka_unit_test_teardown(test_a_walk_that_goes_elsewhere_is_given_up, teardown),
 		cmocka_unit_test_teardown(test_a_few_at_random_are_no_walk, teardown),
 		cmocka_unit_test_teardown(test_noprefetch_fetches_what_is_read, teardown),
 		cmocka_unit_test_teardown(test_the_first_window_is_small, teardown),
