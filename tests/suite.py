@@ -34,6 +34,8 @@ TEST_TIMEOUT_S = 180
 TEST_TIMEOUT_LONG_S = 3600
 STEP_TIMEOUT_S = 1800
 STEP_TIMEOUT_LONG_S = 8 * 3600
+# Of tests that damage things at random, for each kind of damage.
+ROUNDS_LONG = "1000"
 SLOWNESS_SANITIZED = 4
 SKIP_ALLOWED = "needs --long"
 OUTPUT_LINES_SHOWN = 60
@@ -185,13 +187,14 @@ def build(folder, *options):
     return Counts(passed=1)
 
 
-def unit_tests(folder, slowness=1):
+def unit_tests(folder, slowness=1, long=False):
     report = PROJECT / folder / "meson-logs" / "testlog.junit.xml"
     report.unlink(missing_ok=True)
     problem = None
     try:
-        run(["meson", "test", "-C", folder, "--no-rebuild", "--print-errorlogs", "--timeout-multiplier", slowness],
-            "meson test", env=os.environ | SANITIZER_ENV)
+        run(["meson", "test", "-C", folder, "--no-rebuild", "--print-errorlogs", "--timeout-multiplier",
+             slowness * (5 if long else 1)],
+            "meson test", env=os.environ | SANITIZER_ENV | ({"MAILTREE_TEST_ROUNDS": ROUNDS_LONG} if long else {}))
     except StepError as error:
         problem = str(error)
     counts = count_junit(report)
@@ -374,7 +377,7 @@ def run_builds(suite, stage, options):
         if not suite.step(f"build{label}", build, folder, "-Dlibsecret=enabled", *meson_options):
             suite.cannot(f"tests{label}", "there is no build")
             continue
-        suite.step(f"unit tests{label}", unit_tests, folder, SLOWNESS_SANITIZED if sanitized else 1)
+        suite.step(f"unit tests{label}", unit_tests, folder, SLOWNESS_SANITIZED if sanitized else 1, options.long)
         if folder != "build-tsan":
             suite.step(f"end-to-end tests{label}", end_to_end, stage, folder, options.long, sanitized)
 
