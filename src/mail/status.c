@@ -2,6 +2,7 @@
 /* status.json and metrics (contract, "JSON" and "Control files"). */
 #include "src/base/log.h"
 #include "src/base/loop.h"
+#include "src/base/process.h"
 #include "src/mail/internal.h"
 
 #include <cjson/cJSON.h>
@@ -228,7 +229,11 @@ char *mail_metrics_text(struct mail *mail)
 		"gauge\nmailtree_connections %u\n"
 		"# HELP mailtree_signed_in 1 when signed in\n# TYPE mailtree_signed_in gauge\nmailtree_signed_in %d\n"
 		"# HELP mailtree_cache_bytes octets in the disk cache\n# TYPE mailtree_cache_bytes "
-		"gauge\nmailtree_cache_bytes %" G_GUINT64_FORMAT "\n",
-		status.connections, status.signed_in, stats.bytes);
+		"gauge\nmailtree_cache_bytes %" G_GUINT64_FORMAT "\n"
+		"# HELP mailtree_open_fds descriptors of the process\n# TYPE mailtree_open_fds "
+		"gauge\nmailtree_open_fds %" G_GUINT64_FORMAT "\n"
+		"# HELP mailtree_resident_bytes memory of the process\n# TYPE mailtree_resident_bytes "
+		"gauge\nmailtree_resident_bytes %" G_GUINT64_FORMAT "\n",
+		status.connections, status.signed_in, stats.bytes, process_open_fds(), process_resident_bytes());
 	return g_string_free(text, FALSE);
 }
