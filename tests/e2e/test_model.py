@@ -24,7 +24,7 @@ FOLDERS_MAX = 7
 MESSAGES_MAX = 14
 TOLD_SHARE = 0.15
 FLAGS = ("\\Seen", "\\Answered", "\\Flagged", "\\Draft", "Wichtig", "$Forwarded")
-NAMES = ("Alpha", "Бета", "日本", "new", "a b", "100% x", "Alpha/Deep", "Бета/Тека", "Alpha/Deep/Deeper", "x.1.eml")
+NAMES = ("Alpha", "Бета", "日本", "new", "a b", "100% x", "Alpha/Deep", "Бета/Тека", "Alpha/Deep/Deeper", "x.eml")
 WORDS = ("Рахунок", "invoice", "Re: ціна", "a/b", "_under_", "  two  spaces ", "🎉")
 SETTLES_S = 20
 FORBIDDEN = re.compile(r"[\s/\\:*?\"<>|_\x00-\x1f]+")
@@ -233,6 +233,10 @@ class Files:
                 assert hashlib.sha256(content).hexdigest() == digest, f"{path} has turned into something else"
         self.held.clear()
 
+    def close(self):
+        for file, _, _ in self.held:
+            file.close()
+
 
 def _raise(error):
     raise error
@@ -292,10 +296,9 @@ def settle(server, files, told, rng, label):
     mounted.refresh()
 
 
-def walk_through(place, user, mounted, seed, steps, told_steps):
-    rng = random.Random(seed)
+def walk_through(place, user, files, seed, steps, told_steps):
+    rng, mounted = random.Random(seed), files.mounted
     server = Server(place, user, rng)
-    files = Files(mounted, rng)
     counts, waited_for = {}, 0
     for number in range(steps):
         told = None
@@ -327,7 +330,11 @@ def run(place, fresh_user, mount, request, steps, long_steps, told_steps=("appen
     Server(place, user, random.Random(seed)).append("INBOX")
     mounted = mount(user, poll=36_000, xattr=True, keys=keys)
     start = time.monotonic()
-    counts, waited_for = walk_through(place, user, mounted, seed, long_steps if is_long else steps, told_steps)
+    files = Files(mounted, random.Random(seed))
+    try:
+        counts, waited_for = walk_through(place, user, files, seed, long_steps if is_long else steps, told_steps)
+    finally:
+        files.close()
     print(f"{sum(counts.values())} steps in {time.monotonic() - start:.0f} s, {waited_for} told by the server: {counts}")
     assert mounted.errors() == [] or all(" gone: " in line or "renumbered" in line for line in mounted.errors()), mounted.errors()
 
