@@ -4,15 +4,17 @@
  *
  *     1                                  the root
  *     folder number << 32                a folder's directory
+ *     folder number << 32 | 1, 2, 3      with layout=maildir its cur, new, tmp
  *     message number << 32 | UID         a message
  *     1 << 63 | …                        generated: what the server doesn't have
  *     1 << 63 | CONTROL_…                .mailtree and, as st_ino, what is in it
  *     1 << 63 | serial                   a control file's content at one moment (control.h)
  *
- * Folder numbers have 31 bits and are never 0 but for the root.
+ * Folder numbers and message numbers have 31 bits and are never 0 but for the root; no number is both.
  */
 #pragma once
 
+#include "fs/names.h"
 #include "src/mail/mail.h"
 
 #include <stdbool.h>
@@ -24,6 +26,7 @@
 enum node_kind {
 	NODE_FOLDER, /* the root too */
 	NODE_MESSAGE,
+	NODE_MAILDIR_PART, /* cur, new or tmp */
 	NODE_CONTROL_DIR,  /* .mailtree */
 	NODE_CONTROL_FILE, /* a snapshot of one of its files */
 };
@@ -31,11 +34,12 @@ enum node_kind {
 struct node {
 	enum node_kind kind;
 	uint64_t ino;
-	struct mail_folder *folder; /* of FOLDER and MESSAGE: a reference */
-	uint32_t uid;               /* of MESSAGE */
+	struct mail_folder *folder; /* of FOLDER, MESSAGE and MAILDIR_PART: a reference */
+	uint32_t uid;               /* of MESSAGE; enum names_maildir_part of MAILDIR_PART */
 };
 
 uint64_t node_folder_ino(uint32_t number);
+uint64_t node_maildir_ino(uint32_t number, enum names_maildir_part part);
 uint64_t node_message_ino(uint32_t message_number, uint32_t uid);
 /* False: there is no such folder (any more). Else node_fini() it. A message itself may be gone all the same. */
 bool node_resolve(struct mail *mail, uint64_t ino, struct node *node_out);

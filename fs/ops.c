@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "fs/ops.h"
-
-#include "fs/names.h"
-#include "fs/node.h"
+#include "fs/ops_inside.h"
 
 #include <errno.h>
 #include <string.h>
@@ -28,14 +25,17 @@ static void entry_folder(struct ops *ops, struct mail_folder *folder, struct ops
 	struct mail_folder_info info;
 
 	mail_folder_info(ops->mail, folder, &info);
-	attr_folder(&ops->attr, &info, &entry_out->stat);
+	if (ops->maildir)
+		attr_maildir_folder(&ops->attr, &info, &entry_out->stat);
+	else
+		attr_folder(&ops->attr, &info, &entry_out->stat);
 	entry_out->nodeid = entry_out->stat.st_ino;
 	entry_out->entry_timeout = OPS_CACHE_SECONDS;
 	/* Loading it makes its time known without anything having changed. */
 	entry_out->attr_timeout = info.loaded ? OPS_CACHE_SECONDS : 0;
 }
 
-static void entry_message(
+void ops_entry_message(
 	struct ops *ops, uint32_t message_number, const struct mail_message *message, struct ops_entry *entry_out)
 {
 	entry_out->nodeid = node_message_ino(message_number, message->uid);
@@ -63,7 +63,7 @@ static int lookup_message(struct ops *ops, const struct node *dir, const char *n
 	int code;
 
 	mail_folder_info(ops->mail, dir->folder, &info);
-	if (dir->ino == NODE_ROOT_INO || info.attributes & MAIL_FOLDER_NOSELECT || !names_parse(name, &node.uid))
+	if (ops->maildir || dir->ino == NODE_ROOT_INO || info.attributes & MAIL_FOLDER_NOSELECT || !names_parse(name, &node.uid))
 		return 0;
 	code = mail_folder_ready(ops->mail, dir->folder, waiter, NULL);
 	if (code != 0)
@@ -77,16 +77,24 @@ static int lookup_message(struct ops *ops, const struct node *dir, const char *n
 		return 0;
 	if (!node_is_current(ops->mail, &node))
 		return -ESTALE;
-	entry_message(ops, info.message_number, &message, entry_out);
+	ops_entry_message(ops, info.message_number, &message, entry_out);
 	return 0;
 }
 
 static int lookup_in_folder(struct ops *ops, const struct node *dir, const char *name, struct mail_waiter *waiter,
 	struct ops_entry *entry_out)
 {
+	enum names_maildir_part part = ops->maildir ? names_maildir_part_find(name) : 0;
 	struct mail_folder *child = mail_folder_child(ops->mail, dir->folder, name);
+	struct mail_folder_info info;
 	int code = 0;
 
+	mail_folder_info(ops->mail, dir->folder, &info);
+	if (part && ops_maildir_has_parts(ops, &info)) {
+		/* No folder has such a name. */
+		ops_maildir_entry(ops, &info, part, entry_out);
+		return 0;
+	}
 	/*
 	 * Desktops and shells look for dot files wherever they pass: that must not wake the network. Nothing is
 	 * remembered of it, as the tree may not be known yet.
@@ -128,7 +136,10 @@ int ops_lookup(struct ops *ops, uint64_t parent, const char *name, uid_t caller,
 		return lookup_control(ops, name, caller, entry_out);
 	if (!node_resolve(ops->mail, parent, &node))
 		return -ESTALE;
-	result = node.kind == NODE_FOLDER ? lookup_in_folder(ops, &node, name, waiter, entry_out) : -ENOTDIR;
+	if (node.kind == NODE_MAILDIR_PART)
+		result = ops_maildir_lookup(ops, &node, name, waiter, entry_out);
+	else
+		result = node.kind == NODE_FOLDER ? lookup_in_folder(ops, &node, name, waiter, entry_out) : -ENOTDIR;
 	node_fini(&node);
 	return result;
 }
@@ -146,6 +157,7 @@ static int getattr_message(struct ops *ops, const struct node *node, struct stat
 int ops_getattr(struct ops *ops, uint64_t ino, struct stat *stat_out, double *timeout_out)
 {
 	struct node node;
+	struct mail_folder_info info;
 	struct ops_entry entry = {0};
 	int result = 0;
 
@@ -161,6 +173,12 @@ int ops_getattr(struct ops *ops, uint64_t ino, struct stat *stat_out, double *ti
 		break;
 	case NODE_MESSAGE:
 		result = getattr_message(ops, &node, stat_out);
+		break;
+	case NODE_MAILDIR_PART:
+		mail_folder_info(ops->mail, node.folder, &info);
+		ops_maildir_entry(ops, &info, (enum names_maildir_part)node.uid, &entry);
+		*stat_out = entry.stat;
+		*timeout_out = entry.attr_timeout;
 		break;
 	case NODE_CONTROL_DIR:
 		control_dir_stat(ops->control, &ops->attr, stat_out);

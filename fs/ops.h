@@ -27,6 +27,7 @@ struct ops {
 	struct control *control; /* borrowed */
 	struct attr_config attr;
 	bool names_uid;
+	bool maildir;
 	bool sizes_trusted; /* what the server says of a size is told as the truth; open isn't asked */
 	uid_t mounter;      /* may read the control files, as may attr.uid and root */
 };
@@ -45,6 +46,8 @@ struct ops_entry {
 int ops_lookup(struct ops *ops, uint64_t parent, const char *name, uid_t caller, struct mail_waiter *waiter,
 	struct ops_entry *entry_out);
 int ops_getattr(struct ops *ops, uint64_t ino, struct stat *stat_out, double *timeout_out);
+/* Before it: with layout=maildir, what stat shows may have to be asked of the server. */
+int ops_stat_wait(struct ops *ops, uint64_t ino, struct mail_waiter *waiter);
 /* The kernel has dropped `lookups` of those that ops_lookup() gave it. */
 void ops_forget(struct ops *ops, uint64_t ino, uint64_t lookups);
 

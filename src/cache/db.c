@@ -17,8 +17,8 @@ static const char *const statement_texts[S_COUNT] = {
 	[S_TRAIT_PUT] = "INSERT INTO trait VALUES(?1, ?2) ON CONFLICT DO UPDATE SET value = ?2",
 	[S_TRAIT_DROP] = "DELETE FROM trait WHERE name = ?1",
 	[S_FOLDERS] = "SELECT id, name, uidvalidity, uidnext, messages, highestmodseq, checked_at, attributes, number,"
-		      " message_number, delimiter, missing, mtime FROM folder ORDER BY id",
-	[S_FOLDER_PUT] = "INSERT OR REPLACE INTO folder VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+		      " message_number, delimiter, missing, mtime, flags_mtime FROM folder ORDER BY id",
+	[S_FOLDER_PUT] = "INSERT OR REPLACE INTO folder VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
 	[S_FOLDER_UNKNOWN] = "UPDATE folder SET checked_at = 0, uidnext = 0, highestmodseq = 0 WHERE id = ?1",
 	[S_FOLDER_DROP] = "DELETE FROM folder WHERE id = ?1",
 	[S_FOLDER_ID] = "SELECT id FROM folder_name WHERE name = ?1",

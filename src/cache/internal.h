@@ -29,7 +29,7 @@
 #include <stdatomic.h>
 #include <sys/types.h>
 
-#define SCHEMA_VERSION 2
+#define SCHEMA_VERSION 3
 #define TEXT_BYTES_MAX 4096u         /* one text field of a row */
 #define BATCH_UNITS_MAX 2000u        /* rows and bodies of one transaction */
 #define BATCH_BYTES_MAX (4u << 20)   /* bodies of one transaction */

@@ -267,19 +267,22 @@ static cJSON *flags_array(uint32_t flags, const char *keywords)
 	return array;
 }
 
-static cJSON *message_object(const struct work *work, const char *folder_path, uint32_t uidvalidity,
+static cJSON *message_object(const struct work *work, const char *folder_path, const struct mail_folder_info *info,
 	const struct mail_message *message, const struct mail_details *details)
 {
 	char name[NAMES_BYTES_MAX + 1];
 	g_autofree char *path = NULL;
 	cJSON *object = cJSON_CreateObject();
 
-	names_compose(message, work->names_uid, name);
-	path = g_strconcat(folder_path, "/", name, NULL);
+	if (work->maildir)
+		names_maildir_compose(message, info->message_number, name);
+	else
+		names_compose(message, work->names_uid, name);
+	path = g_strconcat(folder_path, work->maildir ? "/cur/" : "/", name, NULL);
 	cJSON_AddStringToObject(object, "path", path);
 	cJSON_AddStringToObject(object, "folder", folder_path);
 	cJSON_AddNumberToObject(object, "uid", message->uid);
-	cJSON_AddNumberToObject(object, "uidvalidity", uidvalidity);
+	cJSON_AddNumberToObject(object, "uidvalidity", info->uidvalidity);
 	cJSON_AddNumberToObject(object, "size", (double)message->size_bytes);
 	cJSON_AddBoolToObject(object, "size_exact", message->size_exact);
 	add_date(object, "date", message->date);
@@ -324,7 +327,7 @@ static int list_folder(const struct work *work, struct mail_folder *folder, cons
 			code = mail_message_details(work->mail, folder, messages[i].uid, &details, err);
 			if (code == 0 || code == ERR_GONE)
 				code = work_record_put(sink,
-					message_object(work, path, info.uidvalidity, &messages[i], &details), err);
+					message_object(work, path, &info, &messages[i], &details), err);
 			mail_details_fini(&details);
 		}
 		if (code != 0)

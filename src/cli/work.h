@@ -39,7 +39,7 @@ struct work {
 	struct wait *wait;
 	struct mail *mail;
 	const char *mountpoint; /* NULL = not mounted */
-	bool names_uid;
+	bool names_uid, maildir;
 };
 
 int work_run(const struct work *work, const struct work_request *request, const struct sink *sink, struct error *err);

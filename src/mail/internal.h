@@ -60,6 +60,8 @@ struct park {
 	uint32_t uid;
 	uint64_t need_bytes; /* of a body: 0 = its size is enough */
 	bool force, want_flags;
+	uint32_t patience_ms;        /* of the waiter */
+	struct loop_timer *patience; /* NULL = none, or over */
 	bool again; /* when what it waits for has ended, well or not, `begin` runs again instead of `done` */
 	uint64_t since_ms;
 	GQueue *queue; /* the list that holds it, NULL = none */
@@ -103,7 +105,7 @@ struct mail_folder {
 	struct source_state state; /* as of checked_at; uidvalidity 0 = never */
 	uint32_t message_number;
 	int64_t checked_at; /* seconds since 1970; 0 = never complete */
-	int64_t mtime;
+	int64_t mtime, flags_mtime;
 	bool identified;    /* in this process the known messages were seen to be the same */
 	GHashTable *broken; /* uid → struct broken; NULL = none */
 	/* loop only */
@@ -117,6 +119,7 @@ struct mail_folder {
 	atomic_ullong attempt_ms;  /* … that ended, well or not */
 	atomic_ullong flags_ms;    /* … that told all flags */
 	atomic_uint fresh_until_s; /* clock_ms()/1000 until which no check is due: the fast path of opendir */
+	atomic_uint flags_until_s; /* the same, of one that tells all flags */
 	atomic_bool walk_active;
 	atomic_uint walk_uid; /* the last UID read while a walk is active */
 	atomic_uint walk_hits;
@@ -194,7 +197,8 @@ uint32_t tree_number(struct mail *mail, const char *key);
 void tree_folder_row(const struct mail_folder *folder, struct cache_folder *row_out);
 bool tree_glob_match(const char *glob, const char *path, char delimiter);
 /* names.c */
-char *folder_name_make(const char *component, const char *raw, bool clash);
+/* `maildir`: names that a maildir's directories have are escaped, too. */
+char *folder_name_make(const char *component, const char *raw, bool maildir, bool clash);
 
 /* sync.c */
 void sync_park(struct mail *mail, struct park *park); /* park_fn: folder ready/fresh */

@@ -129,6 +129,7 @@ static void retry_now(void *data)
 	g_hash_table_iter_init(&iter, mail->by_raw);
 	while (g_hash_table_iter_next(&iter, NULL, (void **)&folder)) {
 		atomic_store(&folder->fresh_until_s, 0);
+		atomic_store(&folder->flags_until_s, 0);
 	}
 	mail->source->ops->retry_now(mail->source);
 }

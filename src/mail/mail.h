@@ -40,6 +40,8 @@ struct mail_waiter {
 	void (*done)(struct mail_waiter *waiter, int code);
 	int pid;            /* of the program that waits, 0 = unknown: tells walks apart */
 	uint64_t since_ms;  /* the model's: what is forced has to be newer; 0 at first */
+	/* Not 0: a check goes on without this waiter after so long. It is told 0, and what is known must do. */
+	uint32_t patience_ms;
 	struct error error; /* of a failure, set before done */
 	void *internal;     /* the model's; NULL when not parked */
 };
@@ -58,6 +60,7 @@ struct mail_config {
 	int64_t stale_s; /* -1 = never */
 	uint64_t daily_bytes;
 	bool eol_lf, broken_stub, offline, prefetch;
+	bool maildir; /* no folder is called cur, new or tmp: these have a meaning to who reads the tree */
 };
 
 struct cache;
@@ -97,6 +100,7 @@ struct mail_folder_info {
 	uint32_t messages;
 	uint32_t uidvalidity;
 	int64_t mtime; /* last change seen, at first the newest INTERNALDATE; 0 = unknown */
+	int64_t flags_mtime; /* the same, of messages or of their flags */
 	int64_t checked_at;
 	bool loaded; /* the listing is known */
 };
@@ -165,7 +169,7 @@ int mail_folder_ready(struct mail *mail, struct mail_folder *folder, struct mail
 /* Also checked within `poll` (see `stale`): for opendir. */
 int mail_folder_fresh(
 	struct mail *mail, struct mail_folder *folder, bool force, struct mail_waiter *waiter, struct error *err);
-/* Flags as of now, too (without CONDSTORE they are fetched): for xattr, maildir, ls --json. */
+/* Flags as of now, too (without CONDSTORE they are fetched): for maildir, ls --json. */
 int mail_folder_flags_fresh(
 	struct mail *mail, struct mail_folder *folder, struct mail_waiter *waiter, struct error *err);
 /*
@@ -220,6 +224,7 @@ enum mail_event_type {
 	MAIL_EVENT_MESSAGE_ADDED,  /* a name appeared: negative entries */
 	MAIL_EVENT_MESSAGE_GONE,   /* name and inode */
 	MAIL_EVENT_MESSAGE_SIZE,   /* attributes changed */
+	MAIL_EVENT_MESSAGE_FLAGS,  /* `message` is as it was before */
 	MAIL_EVENT_FOLDER_CHANGED, /* its directory's attributes and listing */
 	MAIL_EVENT_FOLDER_RESET,   /* every message of it is another: message_number has changed */
 	MAIL_EVENT_FOLDER_ADDED,

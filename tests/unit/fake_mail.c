@@ -226,6 +226,7 @@ static struct mail_folder *folder_new(
 		.message_number = attributes & MAIL_FOLDER_NOSELECT ? 0 : number | FAKE_MESSAGE_NUMBER,
 		.attributes = attributes,
 		.mtime = DATE_FIRST,
+		.flags_mtime = DATE_FIRST,
 		.loaded = attributes & MAIL_FOLDER_NOSELECT,
 	};
 	return folder;
@@ -633,6 +634,13 @@ void mail_slice_fini(struct mail_slice *slice)
 {
 	g_free(slice->owner);
 	*slice = (struct mail_slice){.fd = -1};
+}
+
+/* It has no flags that could be older than its listing. */
+int mail_folder_flags_fresh(
+	struct mail *mail, struct mail_folder *folder, struct mail_waiter *waiter, struct error *err)
+{
+	return mail_folder_fresh(mail, folder, false, waiter, err);
 }
 
 int mail_message_size(struct mail *mail, struct mail_folder *folder, uint32_t uid, uint64_t *size_out,

@@ -779,7 +779,7 @@ static void test_notify(void **state)
 {
 	struct house *house = house_new(&(struct fake_options){0});
 	struct told told = {.lock = PTHREAD_MUTEX_INITIALIZER, .text = g_string_new(NULL)};
-	struct notify *notify = notify_new(house->mail, false, &told_sink, &told);
+	struct notify *notify = notify_new(house->mail, false, false, &told_sink, &told);
 	struct mail_folder *folder;
 
 	assert_true(notify_start(notify));
@@ -807,7 +807,7 @@ static void test_notify_collapses(void **state)
 {
 	struct house *house = house_new(&(struct fake_options){0});
 	struct told told = {.lock = PTHREAD_MUTEX_INITIALIZER, .text = g_string_new(NULL)};
-	struct notify *notify = notify_new(house->mail, true, &told_sink, &told);
+	struct notify *notify = notify_new(house->mail, true, false, &told_sink, &told);
 
 	assert_true(notify_start(notify));
 	told_block(&told, true);
