@@ -17,8 +17,7 @@ struct attr_config {
 
 void attr_folder(const struct attr_config *config, const struct mail_folder_info *info, struct stat *stat_out);
 /* With layout=maildir: `info->subfolders` and three. */
-void attr_maildir_folder(
-	const struct attr_config *config, const struct mail_folder_info *info, struct stat *stat_out);
+void attr_maildir_folder(const struct attr_config *config, const struct mail_folder_info *info, struct stat *stat_out);
 void attr_maildir_part(const struct attr_config *config, const struct mail_folder_info *info,
 	enum names_maildir_part part, struct stat *stat_out);
 void attr_message(

@@ -35,7 +35,7 @@ bool node_resolve(struct mail *mail, uint64_t ino, struct node *node_out)
 	}
 	node_out->folder = mail_folder_by_number(mail, (uint32_t)(ino >> 32), &is_message_number);
 	node_out->uid = (uint32_t)ino;
-	node_out->kind = is_message_number && node_out->uid                                 ? NODE_MESSAGE
+	node_out->kind = is_message_number && node_out->uid                          ? NODE_MESSAGE
 	                 : node_out->uid == 0 || node_out->uid > NAMES_MAILDIR_PARTS ? NODE_FOLDER
 	                                                                             : NODE_MAILDIR_PART;
 	/* A renumbered folder's old messages may still be asked for: their number is nobody's, or means something else.

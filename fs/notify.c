@@ -37,8 +37,7 @@ struct notify {
 	bool stopping;
 };
 
-struct notify *notify_new(
-	struct mail *mail, bool names_uid, bool maildir, const struct notify_sink *sink, void *ctx)
+struct notify *notify_new(struct mail *mail, bool names_uid, bool maildir, const struct notify_sink *sink, void *ctx)
 {
 	struct notify *notify = g_new0(struct notify, 1);
 

@@ -63,7 +63,8 @@ static int lookup_message(struct ops *ops, const struct node *dir, const char *n
 	int code;
 
 	mail_folder_info(ops->mail, dir->folder, &info);
-	if (ops->maildir || dir->ino == NODE_ROOT_INO || info.attributes & MAIL_FOLDER_NOSELECT || !names_parse(name, &node.uid))
+	if (ops->maildir || dir->ino == NODE_ROOT_INO || info.attributes & MAIL_FOLDER_NOSELECT ||
+		!names_parse(name, &node.uid))
 		return 0;
 	code = mail_folder_ready(ops->mail, dir->folder, waiter, NULL);
 	if (code != 0)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Listings. Offsets come from what an entry is, in the order of listing: 1 and 2 for the dots, the next for cur, new
- * and tmp of layout=maildir, then directories by number, then messages by UID. So a reader that goes on in a listing that has changed neither repeats nor skips what
- * stayed.
+ * and tmp of layout=maildir, then directories by number, then messages by UID. So a reader that goes on in a listing
+ * that has changed neither repeats nor skips what stayed.
  */
 #include "fs/ops_inside.h"
 

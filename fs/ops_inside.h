@@ -22,13 +22,12 @@ int ops_emit_messages(struct ops *ops, const struct node *node, uint64_t handle,
 /* ops_maildir.c */
 /* Whether cur, new and tmp are in this folder's directory. */
 bool ops_maildir_has_parts(const struct ops *ops, const struct mail_folder_info *info);
-void ops_maildir_entry(
-	struct ops *ops, const struct mail_folder_info *info, enum names_maildir_part part, struct ops_entry *entry_out);
+void ops_maildir_entry(struct ops *ops, const struct mail_folder_info *info, enum names_maildir_part part,
+	struct ops_entry *entry_out);
 /* In cur, new or tmp. */
 int ops_maildir_lookup(struct ops *ops, const struct node *part, const char *name, struct mail_waiter *waiter,
 	struct ops_entry *entry_out);
-int ops_maildir_opendir(
-	struct ops *ops, const struct node *part, struct mail_waiter *waiter, uint64_t *handle_out);
+int ops_maildir_opendir(struct ops *ops, const struct node *part, struct mail_waiter *waiter, uint64_t *handle_out);
 int ops_maildir_readdir(struct ops *ops, const struct node *part, uint64_t handle, off_t offset, size_t expected,
 	ops_dirent_fn fn, void *ctx);
 /* False: no room. */

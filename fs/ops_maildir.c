@@ -110,8 +110,7 @@ int ops_maildir_readdir(struct ops *ops, const struct node *part, uint64_t handl
 	struct mail_folder_info info;
 
 	mail_folder_info(ops->mail, part->folder, &info);
-	if (!ops_emit_dots(part->ino, node_folder_ino(info.number), offset, fn, ctx) ||
-		part->uid != NAMES_MAILDIR_CUR)
+	if (!ops_emit_dots(part->ino, node_folder_ino(info.number), offset, fn, ctx) || part->uid != NAMES_MAILDIR_CUR)
 		return 0;
 	return ops_emit_messages(ops, part, handle, offset, expected, fn, ctx);
 }

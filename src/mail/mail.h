@@ -38,8 +38,8 @@ struct mail_folder;
 /* Zeroed before its first use, kept as it is from one call to the next of the same operation. */
 struct mail_waiter {
 	void (*done)(struct mail_waiter *waiter, int code);
-	int pid;            /* of the program that waits, 0 = unknown: tells walks apart */
-	uint64_t since_ms;  /* the model's: what is forced has to be newer; 0 at first */
+	int pid;           /* of the program that waits, 0 = unknown: tells walks apart */
+	uint64_t since_ms; /* the model's: what is forced has to be newer; 0 at first */
 	/* Not 0: a check goes on without this waiter after so long. It is told 0, and what is known must do. */
 	uint32_t patience_ms;
 	struct error error; /* of a failure, set before done */
@@ -99,7 +99,7 @@ struct mail_folder_info {
 	uint32_t subfolders; /* direct ones */
 	uint32_t messages;
 	uint32_t uidvalidity;
-	int64_t mtime; /* last change seen, at first the newest INTERNALDATE; 0 = unknown */
+	int64_t mtime;       /* last change seen, at first the newest INTERNALDATE; 0 = unknown */
 	int64_t flags_mtime; /* the same, of messages or of their flags */
 	int64_t checked_at;
 	bool loaded; /* the listing is known */

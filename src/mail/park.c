@@ -32,8 +32,7 @@ static void park_begin(void *data)
 	if (park->waiter) {
 		g_queue_push_tail(&park->mail->parks, park);
 		if (park->patience_ms)
-			park->patience =
-				loop_timer_add(park->mail->loop, park->patience_ms, park_lose_patience, park);
+			park->patience = loop_timer_add(park->mail->loop, park->patience_ms, park_lose_patience, park);
 		park->begin(park->mail, park);
 	}
 	park_unref(park);

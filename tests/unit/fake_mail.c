@@ -17,6 +17,7 @@
 
 struct message {
 	uint32_t uid;
+	uint32_t flags;
 	uint64_t size, told;
 	bool exact, changed, cached;
 };
@@ -382,7 +383,7 @@ static void describe(const struct message *message, struct mail_message *out)
 {
 	*out = (struct mail_message){
 		.uid = message->uid,
-		.flags = MAIL_SEEN,
+		.flags = message->flags,
 		.size_bytes = message->told,
 		.size_exact = message->exact,
 		.size_changed = message->changed,
@@ -395,7 +396,7 @@ static void describe(const struct message *message, struct mail_message *out)
 void fake_message_add(
 	struct mail *mail, struct mail_folder *folder, uint32_t uid, uint64_t size, uint64_t told, bool exact)
 {
-	struct message message = {.uid = uid, .size = size, .told = told, .exact = exact};
+	struct message message = {.uid = uid, .flags = MAIL_SEEN, .size = size, .told = told, .exact = exact};
 	struct mail_event event = {.type = MAIL_EVENT_MESSAGE_ADDED, .folder = folder};
 
 	pthread_mutex_lock(&mail->lock);
@@ -408,6 +409,21 @@ void fake_message_add(
 	event.message_number = folder->info.message_number;
 	pthread_mutex_unlock(&mail->lock);
 	describe(&message, &event.message);
+	emit(mail, &event);
+}
+
+void fake_message_flag(struct mail *mail, struct mail_folder *folder, uint32_t uid, uint32_t flags)
+{
+	struct mail_event event = {.type = MAIL_EVENT_MESSAGE_FLAGS, .folder = folder};
+	struct message *message;
+
+	pthread_mutex_lock(&mail->lock);
+	message = message_of(folder, uid);
+	describe(message, &event.message);
+	message->flags = flags;
+	folder->info.flags_mtime++;
+	event.message_number = folder->info.message_number;
+	pthread_mutex_unlock(&mail->lock);
 	emit(mail, &event);
 }
 

@@ -445,6 +445,88 @@ static void test_listing_under_change(void **state)
 	house_free(house);
 }
 
+static char *list_all(struct house *house, uint64_t ino)
+{
+	struct reader reader = {.names = g_ptr_array_new_with_free_func(g_free), .room = 100};
+	uint64_t handle;
+	char *text;
+
+	assert_int_equal(opendir_now(house, ino, &handle), 0);
+	assert_int_equal(ops_readdir(&house->ops, ino, handle, 0, 100, reader_add, &reader), 0);
+	g_ptr_array_add(reader.names, NULL);
+	text = g_strjoinv(" ", (char **)reader.names->pdata);
+	g_ptr_array_unref(reader.names);
+	return text;
+}
+
+static void test_maildir(void **state)
+{
+	struct house *house = house_new(&(struct fake_options){.delay_ms = {[FAKE_FOLDER] = 1}});
+	const uint64_t cur = INBOX_INO | 1, new = INBOX_INO | 2;
+	const char *const name = "1767225900.F4000004dU5.mailtree:2,S";
+	struct ops_entry entry;
+	struct stat attributes;
+	double timeout;
+
+	house->ops.maildir = true;
+	fake_message_add(house->mail, house->inbox, 5, 1000, 1000, true);
+	fake_folder_add(house->mail, house->inbox, "Sub", 3, 0);
+	fake_folder_add(house->mail, NULL, "Only", 4, MAIL_FOLDER_NOSELECT);
+
+	/* the directory itself tells no messages: nothing is loaded for it */
+	assert_int_equal(lookup(house, NODE_ROOT_INO, "INBOX", &entry), 0);
+	assert_int_equal(entry.stat.st_nlink, 2 + 3 + 1);
+	g_autofree char *inbox = list_all(house, INBOX_INO);
+	assert_string_equal(inbox, ". .. cur new tmp Sub");
+	assert_int_equal(lookup(house, INBOX_INO, "5.eml", &entry), 0);
+	assert_int_equal(entry.nodeid, 0);
+	assert_int_equal(lookup(house, INBOX_INO, "cur", &entry), 0);
+	assert_int_equal(entry.nodeid, cur);
+	assert_int_equal(entry.stat.st_nlink, 2);
+	assert_true(entry.attr_timeout == 0);
+	assert_int_equal(fake_count(house->mail, FAKE_FOLDER), 0);
+
+	g_autofree char *messages = list_all(house, cur);
+	g_autofree char *expected = g_strdup_printf(". .. %s", name);
+	assert_string_equal(messages, expected);
+	assert_int_equal(lookup(house, cur, name, &entry), 0);
+	assert_int_equal(entry.nodeid, MAIL_INO(5));
+	assert_true(entry.entry_timeout > 0);
+	/* with the flags of another time, and under the name of the other layout */
+	assert_int_equal(lookup(house, cur, "1767225900.F4000004dU5.mailtree:2,FS", &entry), 0);
+	assert_int_equal(entry.nodeid, MAIL_INO(5));
+	assert_true(entry.entry_timeout == 0);
+	assert_int_equal(lookup(house, cur, "5.eml", &entry), 0);
+	assert_int_equal(entry.nodeid, MAIL_INO(5));
+	assert_int_equal(lookup(house, cur, "1767225900.F4000004dU6.mailtree:2,S", &entry), 0);
+	assert_int_equal(entry.nodeid, 0);
+	assert_true(entry.entry_timeout == 0);
+
+	assert_int_equal(ops_getattr(&house->ops, cur, &attributes, &timeout), 0);
+	assert_true(timeout > 0 && timeout < 10);
+	time_t before = attributes.st_mtime;
+	fake_message_flag(house->mail, house->inbox, 5, MAIL_FLAGGED);
+	assert_int_equal(ops_getattr(&house->ops, cur, &attributes, &timeout), 0);
+	assert_int_not_equal(attributes.st_mtime, before);
+
+	g_autofree char *nothing = list_all(house, new);
+	assert_string_equal(nothing, ". ..");
+	assert_int_equal(lookup(house, new, name, &entry), 0);
+	assert_int_equal(entry.nodeid, 0);
+	assert_int_equal(ops_getattr(&house->ops, new, &attributes, &timeout), 0);
+	assert_int_equal(attributes.st_mtime, 0);
+	/* what holds folders only, and the root, have no such parts */
+	g_autofree char *only = list_all(house, (uint64_t)4 << 32);
+	assert_string_equal(only, ". ..");
+	g_autofree char *root = list_all(house, NODE_ROOT_INO);
+	assert_string_equal(root, ". .. Only INBOX");
+	assert_int_equal(lookup(house, NODE_ROOT_INO, "cur", &entry), 0);
+	assert_int_equal(entry.nodeid, 0);
+	/* four isn't one of the three */
+	assert_int_equal(ops_getattr(&house->ops, INBOX_INO | 4, &attributes, &timeout), -ESTALE);
+	house_free(house);
+}
+
 static void test_listing_fails_whole(void **state)
 {
 	struct house *house = house_new(&(struct fake_options){.delay_ms = {[FAKE_FOLDER] = 1}});
@@ -802,6 +884,30 @@ static void test_notify(void **state)
 	house_free(house);
 }
 
+static void test_notify_maildir(void **state)
+{
+	struct house *house = house_new(&(struct fake_options){0});
+	struct told told = {.lock = PTHREAD_MUTEX_INITIALIZER, .text = g_string_new(NULL)};
+	struct notify *notify = notify_new(house->mail, false, true, &told_sink, &told);
+
+	assert_true(notify_start(notify));
+	fake_message_add(house->mail, house->inbox, 5, 100, 100, true);
+	assert_told(notify, &told, "content 4d00000001\n");
+	/* the name that it had goes; the message stays */
+	fake_message_flag(house->mail, house->inbox, 5, MAIL_SEEN | MAIL_FLAGGED);
+	assert_told(notify, &told, "entry 4d00000001 1767225900.F4000004dU5.mailtree:2,S\ncontent 4d00000001\n");
+	fake_message_remove(house->mail, house->inbox, 5);
+	assert_told(notify, &told,
+		"deleted 4d00000001 4000004d00000005 1767225900.F4000004dU5.mailtree:2,FS\n"
+		"content 4d00000001\n");
+	fake_folder_reset(house->mail, house->inbox, 1234);
+	assert_told(notify, &told, "entry 1 INBOX\ncontent 4d00000000\ncontent 4d00000001\n");
+	notify_stop(notify);
+	notify_free(notify);
+	g_string_free(told.text, TRUE);
+	house_free(house);
+}
+
 /* More than the queue holds becomes a few notes about the whole folder. */
 static void test_notify_collapses(void **state)
 {
@@ -842,6 +948,7 @@ int main(void)
 		cmocka_unit_test(test_retries),
 		cmocka_unit_test(test_control),
 		cmocka_unit_test(test_listing_under_change),
+		cmocka_unit_test(test_maildir),
 		cmocka_unit_test(test_listing_fails_whole),
 		cmocka_unit_test(test_xattrs),
 		cmocka_unit_test(test_statfs),
@@ -849,6 +956,7 @@ int main(void)
 		cmocka_unit_test(test_tasks_interrupt_and_stop),
 		cmocka_unit_test(test_tasks_dont_park_for_ever),
 		cmocka_unit_test(test_notify),
+		cmocka_unit_test(test_notify_maildir),
 		cmocka_unit_test(test_notify_collapses),
 	};
 
