@@ -14,7 +14,8 @@
 #define PIECE_BYTES (256u * 1024u) /* of a message, in one record */
 #define MESSAGES_AT_ONCE 64u
 
-static const char *const command_names[WORK_COMMANDS] = {"mountpoint", "status", "ls", "cat", "warm", "retry"};
+static const char *const command_names[WORK_COMMANDS] = {
+	"mountpoint", "status", "ls", "cat", "search", "warm", "retry"};
 
 const char *work_command_name(enum work_command command)
 {
@@ -267,7 +268,7 @@ static cJSON *flags_array(uint32_t flags, const char *keywords)
 	return array;
 }
 
-static cJSON *message_object(const struct work *work, const char *folder_path, const struct mail_folder_info *info,
+cJSON *work_message_object(const struct work *work, const char *folder_path, const struct mail_folder_info *info,
 	const struct mail_message *message, const struct mail_details *details)
 {
 	char name[NAMES_BYTES_MAX + 1];
@@ -302,6 +303,11 @@ static int uid_compare(const void *a, const void *b)
 	return left < right ? -1 : left > right;
 }
 
+bool work_uid_is_in(const GArray *uids, uint32_t uid)
+{
+	return uids->len && bsearch(&uid, uids->data, uids->len, sizeof(uint32_t), uid_compare);
+}
+
 static int list_folder(const struct work *work, struct mail_folder *folder, const struct sink *sink, struct error *err)
 {
 	struct work_try try = {.work = work, .folder = folder};
@@ -321,13 +327,12 @@ static int list_folder(const struct work *work, struct mail_folder *folder, cons
 		for (size_t i = 0; i < count && code == 0; i++) {
 			struct mail_details details = {0};
 
-			messages[i].cached = cached->len && bsearch(&messages[i].uid, cached->data, cached->len,
-								    sizeof(uint32_t), uid_compare);
+			messages[i].cached = work_uid_is_in(cached, messages[i].uid);
 			/* the message may have gone since: what is known without the index is shown all the same */
 			code = mail_message_details(work->mail, folder, messages[i].uid, &details, err);
 			if (code == 0 || code == ERR_GONE)
-				code = work_record_put(sink,
-					message_object(work, path, &info, &messages[i], &details), err);
+				code = work_record_put(
+					sink, work_message_object(work, path, &info, &messages[i], &details), err);
 			mail_details_fini(&details);
 		}
 		if (code != 0)
@@ -466,6 +471,8 @@ int work_run(const struct work *work, const struct work_request *request, const 
 		return list(work, request->folder, sink, err);
 	case WORK_CAT:
 		return cat(work, request, sink, err);
+	case WORK_SEARCH:
+		return work_search(work, request->query, sink, err);
 	case WORK_WARM:
 		return work_warm(work, request->folder, sink, err);
 	case WORK_RETRY:

@@ -48,6 +48,7 @@ void listing_drop(struct listing *listing, bool (*gone)(void *ctx, uint32_t uid)
 /* ---- park.c: waiters ---- */
 
 struct park;
+struct query;
 /* What a parked waiter waits for runs on the loop: `fn` is called there and either finishes the park or keeps it. */
 typedef void (*park_fn)(struct mail *mail, struct park *park);
 struct park {
@@ -58,7 +59,8 @@ struct park {
 	/* what it waits for */
 	struct mail_folder *folder; /* a reference, or NULL */
 	uint32_t uid;
-	uint64_t need_bytes; /* of a body: 0 = its size is enough */
+	const struct query *query; /* the waiter's, as long as it waits */
+	uint64_t need_bytes;       /* of a body: 0 = its size is enough */
 	bool force, want_flags;
 	uint32_t patience_ms;        /* of the waiter */
 	struct loop_timer *patience; /* NULL = none, or over */
@@ -69,6 +71,7 @@ struct park {
 /* Any thread. Returns MAIL_PARKED. */
 int park_new(struct mail *mail, struct mail_waiter *waiter, park_fn begin, struct mail_folder *folder, uint32_t uid,
 	uint64_t need_bytes, bool force);
+int park_new_query(struct mail *mail, struct mail_waiter *waiter, park_fn begin, const struct query *query);
 int park_new_again(struct mail *mail, struct mail_waiter *waiter, park_fn begin); /* with `again` set */
 /* Loop only. */
 void park_wait_in(struct park *park, GQueue *queue);
@@ -157,6 +160,10 @@ struct mail {
 	GQueue walks;           /* struct walk *: the active ones, each in its turn */
 	uint64_t walk_ended_ms; /* when one reached the end of its folder */
 
+	GQueue searches;              /* loop only; struct search *: under way, the first ones running */
+	pthread_mutex_t results_lock; /* innermost */
+	GQueue results;               /* struct mail_results *, those used last at the end */
+
 	atomic_uint tree_fresh_until_s;
 	atomic_ullong tree_fresh_ms, tree_attempt_ms;
 	atomic_ullong fetched_bytes, fetched_messages, cache_hits, cache_misses, prefetched;
@@ -207,6 +214,9 @@ void sync_kick(struct mail *mail, struct mail_folder *folder);   /* a check now,
 bool folder_load(struct mail *mail, struct mail_folder *folder); /* from the cache; true = listing there */
 /* Seconds of clock_ms() until which a check of now holds. */
 unsigned fresh_until(const struct mail *mail, uint64_t now_ms);
+
+/* search.c */
+void searches_free(struct mail *mail);
 
 /* body.c: what readers ask */
 /* The octets are those of the message: its size is exact from now on. Loop only. */

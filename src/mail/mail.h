@@ -190,6 +190,37 @@ int mail_message_details(struct mail *mail, struct mail_folder *folder, uint32_t
 	struct error *err);
 void mail_details_fini(struct mail_details *details);
 
+/* ---- search ---- */
+
+struct query;        /* query.h */
+struct mail_results; /* counted; what a search has found never changes */
+
+#define MAIL_SEARCH_FOUND_MAX                                                                                          \
+	100000u              /* messages; 8 bytes each. A query that finds more is refused: it hides nothing           \
+	                      */
+#define MAIL_RESULTS_MAX 32u /* kept to be used again; the one used least lately goes */
+
+/* As query_parse(); what is wrong is noted in errors.log. */
+int mail_query_open(struct mail *mail, const char *text, struct query **query_out, struct error *err);
+/*
+ * What the server finds, in all folders or in that of the query and those in it; not older than `poll`. `query` is
+ * borrowed as long as the call is parked. Equal ones are asked once. ERR_GONE: no such folder. ERR_INVALID: it finds
+ * too much. A folder that the server refuses to search is left out and noted in errors.log, unless it refuses all.
+ */
+int mail_search(struct mail *mail, const struct query *query, struct mail_waiter *waiter,
+	struct mail_results **results_out, struct error *err);
+struct mail_results *mail_results_ref(struct mail_results *results);
+void mail_results_unref(struct mail_results *results); /* NULL is fine */
+struct mail_hit {
+	struct mail_folder *folder; /* borrowed from the results */
+	uint32_t message_number;    /* that the folder had: another now means that the message is another */
+	uint32_t uid;
+};
+guint mail_results_count(const struct mail_results *results);
+/* In the order of folder and UID. */
+void mail_results_get(const struct mail_results *results, guint index, struct mail_hit *hit_out);
+int64_t mail_results_time(const struct mail_results *results); /* seconds since 1970 */
+
 /* ---- bodies ---- */
 
 /* A piece of a body, or all of it, ready to be answered. */

@@ -84,6 +84,14 @@ int park_new_again(struct mail *mail, struct mail_waiter *waiter, park_fn begin)
 	return park_post(park);
 }
 
+int park_new_query(struct mail *mail, struct mail_waiter *waiter, park_fn begin, const struct query *query)
+{
+	struct park *park = park_make(mail, waiter, begin);
+
+	park->query = query;
+	return park_post(park);
+}
+
 void park_wait_in(struct park *park, GQueue *queue)
 {
 	if (park->queue)

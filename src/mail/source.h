@@ -98,6 +98,18 @@ struct source_fetch_job {
 	void *internal;
 };
 
+struct query;
+struct source_search_job {
+	const char *name;
+	uint32_t uidvalidity;      /* expected: another is ERR_RENUMBERED; 0 = any */
+	const struct query *query; /* its terms; the folder in it means nothing here */
+	bool bulk;
+	/* All that match, once, before `done` with 0. */
+	void (*found)(void *ctx, uint32_t uidvalidity, const struct imap_set *uids);
+	void (*done)(void *ctx, int code, const struct error *err);
+	void *ctx;
+};
+
 struct source_status {
 	bool signed_in, refused;
 	uint32_t connections;
@@ -117,6 +129,7 @@ struct mail_source_ops {
 	void (*fetch)(struct mail_source *source, struct source_fetch_job *job);
 	/* `done` won't come. */
 	void (*cancel_fetch)(struct mail_source *source, struct source_fetch_job *job);
+	void (*search)(struct mail_source *source, struct source_search_job *job);
 	void (*status)(struct mail_source *source, struct source_status *status_out);
 	void (*retry_now)(struct mail_source *source);
 	void (*free)(struct mail_source *source);

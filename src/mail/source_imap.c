@@ -396,6 +396,7 @@ static void source_free(struct mail_source *base)
 		list_free(run);
 	}
 	source_imap_syncs_forget(source);
+	source_imap_searches_forget(source);
 	g_free(source);
 }
 
@@ -405,6 +406,7 @@ static const struct mail_source_ops source_imap_ops = {
 	.sync = source_imap_sync,
 	.fetch = source_fetch,
 	.cancel_fetch = source_cancel_fetch,
+	.search = source_imap_search,
 	.status = source_status,
 	.retry_now = source_retry_now,
 	.free = source_free,
@@ -419,5 +421,6 @@ struct mail_source *mail_source_imap_new(struct imap_client *client, struct auth
 	source->auth = auth;
 	g_queue_init(&source->lists);
 	g_queue_init(&source->syncs);
+	g_queue_init(&source->searches);
 	return &source->base;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "tests/unit/fake_mail.h"
+#include "src/mail/query.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -52,7 +53,8 @@ struct mail {
 	GHashTable *by_number;
 	GPtrArray *folders; /* all there ever were */
 	bool tree_known;
-	bool refreshed;
+	bool refreshed, searched;
+	GArray *found; /* struct mail_hit */
 	unsigned retries;
 	unsigned counts[FAKE_WAITS];
 	unsigned turn;
@@ -115,6 +117,9 @@ static void apply(const struct wait *wait)
 		break;
 	case FAKE_REFRESH:
 		wait->mail->refreshed = true;
+		break;
+	case FAKE_SEARCH:
+		wait->mail->searched = true;
 		break;
 	case FAKE_WAITS:
 		break;
@@ -246,6 +251,7 @@ struct mail *fake_new(const struct fake_options *options)
 	pthread_condattr_destroy(&attributes);
 	mail->by_number = g_hash_table_new(NULL, NULL);
 	mail->folders = g_ptr_array_new();
+	mail->found = g_array_new(FALSE, FALSE, sizeof(struct mail_hit));
 	mail->root = folder_new(NULL, "", 0, MAIL_FOLDER_NOSELECT);
 	g_ptr_array_add(mail->folders, mail->root);
 	mail->tree_known = !must_wait(mail, FAKE_TREE);
@@ -274,6 +280,7 @@ void fake_free(struct mail *mail)
 		g_free(folder);
 	}
 	g_ptr_array_unref(mail->folders);
+	g_array_unref(mail->found);
 	g_hash_table_unref(mail->by_number);
 	munmap(mail->pattern, 2 * PATTERN_BYTES);
 	close(mail->pattern_fd);
@@ -763,4 +770,73 @@ int mail_refresh(struct mail *mail, struct mail_waiter *waiter, char **line_out,
 void mail_quota(struct mail *mail, struct mail_quota *quota_out)
 {
 	*quota_out = (struct mail_quota){.used_bytes = 1 << 20, .limit_bytes = 4 << 20, .messages = 7};
+}
+
+/* ---- search ---- */
+
+struct mail_results {
+	atomic_uint references;
+	GArray *hits; /* struct mail_hit */
+};
+
+void fake_found_add(struct mail *mail, struct mail_folder *folder, uint32_t uid)
+{
+	struct mail_hit hit = {folder, folder->info.message_number, uid};
+
+	pthread_mutex_lock(&mail->lock);
+	g_array_append_val(mail->found, hit);
+	pthread_mutex_unlock(&mail->lock);
+}
+
+int mail_query_open(struct mail *mail, const char *text, struct query **query_out, struct error *err)
+{
+	return query_parse(text, query_out, err);
+}
+
+int mail_search(struct mail *mail, const struct query *query, struct mail_waiter *waiter,
+	struct mail_results **results_out, struct error *err)
+{
+	int code = 0;
+
+	*results_out = NULL;
+	pthread_mutex_lock(&mail->lock);
+	if (!mail->searched && must_wait(mail, FAKE_SEARCH)) {
+		code = park(mail, FAKE_SEARCH, NULL, 0, waiter);
+	} else {
+		mail->searched = false;
+		*results_out = g_new0(struct mail_results, 1);
+		atomic_init(&(*results_out)->references, 1);
+		(*results_out)->hits = g_array_copy(mail->found);
+	}
+	pthread_mutex_unlock(&mail->lock);
+	return code;
+}
+
+struct mail_results *mail_results_ref(struct mail_results *results)
+{
+	atomic_fetch_add(&results->references, 1);
+	return results;
+}
+
+void mail_results_unref(struct mail_results *results)
+{
+	if (!results || atomic_fetch_sub(&results->references, 1) != 1)
+		return;
+	g_array_unref(results->hits);
+	g_free(results);
+}
+
+guint mail_results_count(const struct mail_results *results)
+{
+	return results->hits->len;
+}
+
+void mail_results_get(const struct mail_results *results, guint index, struct mail_hit *hit_out)
+{
+	*hit_out = g_array_index(results->hits, struct mail_hit, index);
+}
+
+int64_t mail_results_time(const struct mail_results *results)
+{
+	return DATE_FIRST;
 }
