@@ -17,6 +17,6 @@ struct attr_config {
 void attr_folder(const struct attr_config *config, const struct mail_folder_info *info, struct stat *stat_out);
 void attr_message(
 	const struct attr_config *config, uint64_t ino, const struct mail_message *message, struct stat *stat_out);
-/* The owner's alone whatever the umask. */
+/* A file is the owner's alone whatever the umask. */
 void attr_control(const struct attr_config *config, uint64_t ino, mode_t type, uint64_t size_bytes,
 	const struct timespec *time, struct stat *stat_out);

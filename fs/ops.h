@@ -22,9 +22,12 @@
 /* How long the kernel may believe us: what changes is invalidated explicitly (notify.h). */
 #define OPS_CACHE_SECONDS 86400.0
 
+struct generated;
+
 struct ops {
-	struct mail *mail;       /* borrowed */
-	struct control *control; /* borrowed */
+	struct mail *mail;           /* borrowed */
+	struct control *control;     /* borrowed */
+	struct generated *generated; /* borrowed */
 	struct attr_config attr;
 	bool names_uid;
 	bool sizes_trusted; /* what the server says of a size is told as the truth; open isn't asked */
@@ -44,6 +47,8 @@ struct ops_entry {
 
 int ops_lookup(struct ops *ops, uint64_t parent, const char *name, uid_t caller, struct mail_waiter *waiter,
 	struct ops_entry *entry_out);
+/* g_free() the target. */
+int ops_readlink(struct ops *ops, uint64_t ino, char **target_out);
 int ops_getattr(struct ops *ops, uint64_t ino, struct stat *stat_out, double *timeout_out);
 /* The kernel has dropped `lookups` of those that ops_lookup() gave it. */
 void ops_forget(struct ops *ops, uint64_t ino, uint64_t lookups);
