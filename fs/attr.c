@@ -73,7 +73,8 @@ void attr_message(
 void attr_control(const struct attr_config *config, uint64_t ino, mode_t type, uint64_t size_bytes,
 	const struct timespec *time, struct stat *stat_out)
 {
-	fill(config, ino, type, S_ISDIR(type) ? 0500 : 0400, stat_out);
+	/* The trees in it are as open as the folders that they show. */
+	fill(config, ino, type, S_ISDIR(type) ? mode_for(config, 0555) : 0400, stat_out);
 	stat_out->st_nlink = S_ISDIR(type) ? 2 : 1;
 	fill_size(size_bytes, stat_out);
 	fill_time(time, stat_out);

@@ -22,6 +22,6 @@ void attr_maildir_part(const struct attr_config *config, const struct mail_folde
 	enum names_maildir_part part, struct stat *stat_out);
 void attr_message(
 	const struct attr_config *config, uint64_t ino, const struct mail_message *message, struct stat *stat_out);
-/* The owner's alone whatever the umask. */
+/* A file is the owner's alone whatever the umask. */
 void attr_control(const struct attr_config *config, uint64_t ino, mode_t type, uint64_t size_bytes,
 	const struct timespec *time, struct stat *stat_out);

@@ -246,9 +246,11 @@ int fs_new(struct mail *mail, const struct fs_config *config, struct fs **fs_out
 	fs->mountpoint = g_strdup(config->mountpoint);
 	fs->xattr = config->xattr;
 	fs->control = control_new(mail, fs->mountpoint);
+	fs->generated = generated_new();
 	fs->ops = (struct ops){
 		.mail = mail,
 		.control = fs->control,
+		.generated = fs->generated,
 		.attr = {.uid = config->uid, .gid = config->gid, .umask = config->umask},
 		.names_uid = config->names_uid,
 		.maildir = config->maildir,
@@ -321,6 +323,7 @@ static bool workers_start(struct fs *fs)
 		worker->fs = fs;
 		if (pthread_create(&worker->thread, NULL, work, worker) != 0)
 			break;
+		pthread_setname_np(worker->thread, "mailtree-fuse");
 	}
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return fs->workers_count > 0;
@@ -378,6 +381,7 @@ void fs_free(struct fs *fs)
 	}
 	notify_free(fs->notify);
 	control_free(fs->control);
+	generated_free(fs->generated);
 	retries_fini(&fs->retries);
 	tasks_fini(&fs->tasks);
 	if (fs->wake_fd >= 0)

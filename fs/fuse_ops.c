@@ -209,6 +209,17 @@ static void do_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 		request_run(request_new(req, ino, step_getattr, answer_getattr));
 }
 
+static void do_readlink(fuse_req_t req, fuse_ino_t ino)
+{
+	g_autofree char *target = NULL;
+	int result = ops_readlink(&fs_of(req)->ops, ino, &target);
+
+	if (result == 0)
+		fuse_reply_readlink(req, target);
+	else
+		fuse_reply_err(req, -result);
+}
+
 static void do_statfs(fuse_req_t req, fuse_ino_t ino)
 {
 	struct statvfs statvfs;
@@ -548,6 +559,7 @@ void fuse_ops_fill(const struct fs *fs, struct fuse_lowlevel_ops *ops_out)
 		.forget = do_forget,
 		.forget_multi = do_forget_multi,
 		.getattr = do_getattr,
+		.readlink = do_readlink,
 		.statfs = do_statfs,
 		.open = do_open,
 		.read = do_read,

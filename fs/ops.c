@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "fs/ops_inside.h"
 
+#include "fs/generated.h"
+#include "fs/tree.h"
+
 #include <errno.h>
 #include <string.h>
 
@@ -52,6 +55,85 @@ static int lookup_control(struct ops *ops, const char *name, uid_t caller, struc
 		return -ENOENT;
 	entry_out->attr_timeout = OPS_CACHE_SECONDS;
 	return 0;
+}
+
+/* ---- objects: their kind answers ---- */
+
+static int object_lookup(
+	struct ops *ops, uint64_t ino, const char *name, struct mail_waiter *waiter, struct ops_entry *entry_out)
+{
+	struct generated_node *object = generated_find(ops->generated, ino);
+	int result;
+
+	if (!object)
+		return -ESTALE;
+	result = object->kind->lookup ? object->kind->lookup(ops, object, name, waiter, entry_out) : -ENOTDIR;
+	generated_unref(ops->generated, object);
+	return result;
+}
+
+static int object_stat(struct ops *ops, uint64_t ino, struct stat *stat_out, double *timeout_out)
+{
+	struct generated_node *object = generated_find(ops->generated, ino);
+
+	if (!object)
+		return -ESTALE;
+	object->kind->stat(ops, object, stat_out, timeout_out);
+	generated_unref(ops->generated, object);
+	return 0;
+}
+
+static int object_open(struct ops *ops, uint64_t ino, struct mail_waiter *waiter, uint64_t *size_out)
+{
+	struct generated_node *object = generated_find(ops->generated, ino);
+	int result;
+
+	if (!object)
+		return -ESTALE;
+	result = object->kind->open ? object->kind->open(ops, object, waiter, size_out) : -EISDIR;
+	generated_unref(ops->generated, object);
+	return result;
+}
+
+static int object_read(struct ops *ops, uint64_t ino, uint64_t offset, size_t length, struct mail_waiter *waiter,
+	struct ops_data *data_out)
+{
+	struct generated_node *object = generated_find(ops->generated, ino);
+	int result;
+
+	if (!object)
+		return -ENOENT;
+	result = object->kind->read ? object->kind->read(ops, object, offset, length, waiter, data_out) : -EISDIR;
+	generated_unref(ops->generated, object);
+	return result;
+}
+
+int ops_readlink(struct ops *ops, uint64_t ino, char **target_out)
+{
+	struct generated_node *object = NULL;
+	int result;
+
+	if (!(ino & NODE_GENERATED && ino & NODE_OBJECT))
+		return -EINVAL;
+	object = generated_find(ops->generated, ino);
+	if (!object)
+		return -ESTALE;
+	result = object->kind->readlink ? object->kind->readlink(ops, object, target_out) : -EINVAL;
+	generated_unref(ops->generated, object);
+	return result;
+}
+
+/* ---- lookup ---- */
+
+static int lookup_in_control_dir(struct ops *ops, const char *name, uid_t caller, struct ops_entry *entry_out)
+{
+	for (size_t i = 0; trees[i]; i++) {
+		if (strcmp(name, trees[i]->name) == 0) {
+			trees[i]->enter(ops, entry_out);
+			return 0;
+		}
+	}
+	return lookup_control(ops, name, caller, entry_out);
 }
 
 static int lookup_message(struct ops *ops, const struct node *dir, const char *name, struct mail_waiter *waiter,
@@ -134,13 +216,15 @@ int ops_lookup(struct ops *ops, uint64_t parent, const char *name, uid_t caller,
 		return 0;
 	}
 	if (parent == CONTROL_DIR_INO)
-		return lookup_control(ops, name, caller, entry_out);
+		return lookup_in_control_dir(ops, name, caller, entry_out);
 	if (!node_resolve(ops->mail, parent, &node))
 		return -ESTALE;
-	if (node.kind == NODE_MAILDIR_PART)
+	if (node.kind == NODE_FOLDER)
+		result = lookup_in_folder(ops, &node, name, waiter, entry_out);
+	else if (node.kind == NODE_MAILDIR_PART)
 		result = ops_maildir_lookup(ops, &node, name, waiter, entry_out);
 	else
-		result = node.kind == NODE_FOLDER ? lookup_in_folder(ops, &node, name, waiter, entry_out) : -ENOTDIR;
+		result = node.kind == NODE_OF_TABLE ? object_lookup(ops, parent, name, waiter, entry_out) : -ENOTDIR;
 	node_fini(&node);
 	return result;
 }
@@ -187,6 +271,13 @@ int ops_getattr(struct ops *ops, uint64_t ino, struct stat *stat_out, double *ti
 	case NODE_CONTROL_FILE:
 		result = control_stat(ops->control, ino, &ops->attr, stat_out) ? 0 : -ESTALE;
 		break;
+	case NODE_TEXT_FOLDER:
+	case NODE_TEXT:
+		result = -ESTALE;
+		break;
+	case NODE_OF_TABLE:
+		result = object_stat(ops, ino, stat_out, timeout_out);
+		break;
 	}
 	node_fini(&node);
 	return result;
@@ -194,7 +285,11 @@ int ops_getattr(struct ops *ops, uint64_t ino, struct stat *stat_out, double *ti
 
 void ops_forget(struct ops *ops, uint64_t ino, uint64_t lookups)
 {
-	if (ino & NODE_GENERATED && ino != CONTROL_DIR_INO)
+	if (!(ino & NODE_GENERATED) || (ino & ~NODE_GENERATED) >> 32)
+		return;
+	if (ino & NODE_OBJECT)
+		generated_forget(ops->generated, ino, lookups);
+	else if (ino != CONTROL_DIR_INO)
 		control_forget(ops->control, ino, lookups);
 }
 
@@ -221,6 +316,8 @@ int ops_open(struct ops *ops, uint64_t ino, uid_t caller, struct mail_waiter *wa
 		result = open_message(ops, &node, waiter, size_out);
 	else if (node.kind == NODE_CONTROL_FILE)
 		result = ops_may_control(ops, caller) ? 0 : -EACCES;
+	else if (node.kind == NODE_OF_TABLE)
+		result = object_open(ops, ino, waiter, size_out);
 	node_fini(&node);
 	return result;
 }
@@ -306,6 +403,8 @@ int ops_read(struct ops *ops, uint64_t ino, uint64_t offset, size_t length, uint
 		result = read_message(ops, &node, offset, length, told_size, waiter, data_out);
 	else if (node.kind == NODE_CONTROL_FILE)
 		result = read_control(ops, ino, offset, length, waiter, data_out);
+	else if (node.kind == NODE_OF_TABLE)
+		result = object_read(ops, ino, offset, length, waiter, data_out);
 	node_fini(&node);
 	return result;
 }

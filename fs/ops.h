@@ -22,9 +22,12 @@
 /* How long the kernel may believe us: what changes is invalidated explicitly (notify.h). */
 #define OPS_CACHE_SECONDS 86400.0
 
+struct generated;
+
 struct ops {
-	struct mail *mail;       /* borrowed */
-	struct control *control; /* borrowed */
+	struct mail *mail;           /* borrowed */
+	struct control *control;     /* borrowed */
+	struct generated *generated; /* borrowed */
 	struct attr_config attr;
 	bool names_uid;
 	bool maildir;
@@ -45,6 +48,8 @@ struct ops_entry {
 
 int ops_lookup(struct ops *ops, uint64_t parent, const char *name, uid_t caller, struct mail_waiter *waiter,
 	struct ops_entry *entry_out);
+/* g_free() the target. */
+int ops_readlink(struct ops *ops, uint64_t ino, char **target_out);
 int ops_getattr(struct ops *ops, uint64_t ino, struct stat *stat_out, double *timeout_out);
 /* Before it: with layout=maildir, what stat shows may have to be asked of the server. */
 int ops_stat_wait(struct ops *ops, uint64_t ino, struct mail_waiter *waiter);

@@ -6,6 +6,9 @@
  */
 #include "fs/ops_inside.h"
 
+#include "fs/generated.h"
+#include "fs/tree.h"
+
 #include <errno.h>
 #include <string.h>
 
@@ -15,6 +18,33 @@
 #define OFFSET_FOLDERS (1ll << 32)
 #define OFFSET_MESSAGES (2ll << 32)
 #define BATCH 64u /* messages asked of the model at once */
+
+static int object_opendir(struct ops *ops, uint64_t ino, struct mail_waiter *waiter, uint64_t *handle_out)
+{
+	struct generated_node *object = generated_find(ops->generated, ino);
+	int result = 0;
+
+	if (!object)
+		return -ESTALE;
+	if (!object->kind->readdir)
+		result = -ENOTDIR;
+	else if (object->kind->opendir)
+		result = object->kind->opendir(ops, object, waiter, handle_out);
+	generated_unref(ops->generated, object);
+	return result;
+}
+
+static int object_readdir(struct ops *ops, uint64_t ino, uint64_t handle, off_t offset, ops_dirent_fn fn, void *ctx)
+{
+	struct generated_node *object = generated_find(ops->generated, ino);
+	int result;
+
+	if (!object)
+		return -ESTALE;
+	result = object->kind->readdir ? object->kind->readdir(ops, object, handle, offset, fn, ctx) : -ENOTDIR;
+	generated_unref(ops->generated, object);
+	return result;
+}
 
 int ops_opendir(struct ops *ops, uint64_t ino, uid_t caller, struct mail_waiter *waiter, uint64_t *handle_out)
 {
@@ -34,7 +64,7 @@ int ops_opendir(struct ops *ops, uint64_t ino, uid_t caller, struct mail_waiter 
 	}
 	if (node.kind != NODE_FOLDER) {
 		node_fini(&node);
-		return -ENOTDIR;
+		return node.kind == NODE_OF_TABLE ? object_opendir(ops, ino, waiter, handle_out) : -ENOTDIR;
 	}
 	code = mail_tree_fresh(ops->mail, false, waiter, NULL);
 	if (code == 0) {
@@ -76,6 +106,11 @@ static int readdir_control(off_t offset, ops_dirent_fn fn, void *ctx)
 		enum control_file which = (enum control_file)file;
 
 		if (!ops_emit(fn, ctx, control_name(which), control_ino(which), S_IFREG, OPS_OFFSET_DOTDOT + file + 1))
+			return 0;
+	}
+	for (off_t tree = MAX(offset - OPS_OFFSET_DOTDOT - CONTROL_FILES, 0); trees[tree]; tree++) {
+		if (!ops_emit(fn, ctx, trees[tree]->name, trees[tree]->ino, S_IFDIR,
+			    OPS_OFFSET_DOTDOT + CONTROL_FILES + tree + 1))
 			return 0;
 	}
 	return 0;
@@ -205,11 +240,12 @@ int ops_readdir(
 		return readdir_control(offset, fn, ctx);
 	if (!node_resolve(ops->mail, ino, &node))
 		return -ENOENT;
-	if (node.kind == NODE_MAILDIR_PART)
+	if (node.kind == NODE_FOLDER)
+		result = readdir_folder(ops, &node, handle, offset, expected, fn, ctx);
+	else if (node.kind == NODE_MAILDIR_PART)
 		result = ops_maildir_readdir(ops, &node, handle, offset, expected, fn, ctx);
 	else
-		result = node.kind == NODE_FOLDER ? readdir_folder(ops, &node, handle, offset, expected, fn, ctx)
-		                                  : -ENOTDIR;
+		result = node.kind == NODE_OF_TABLE ? object_readdir(ops, ino, handle, offset, fn, ctx) : -ENOTDIR;
 	node_fini(&node);
 	return result;
 }

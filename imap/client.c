@@ -344,7 +344,7 @@ static void waiting_tick(struct imap_client *client, uint64_t now_ms)
 			struct job *job = link->data;
 
 			next = link->next;
-			if (now_ms - MAX(job->submitted_ms, client->progress_ms) >= timeout_ms)
+			if (client_since(now_ms, MAX(job->submitted_ms, client->progress_ms)) >= timeout_ms)
 				job_move(job, &client->limbo);
 		}
 	if (!client->limbo.head)

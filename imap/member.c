@@ -555,7 +555,7 @@ static void silent(struct member *member, uint64_t since_ms, const char *how)
 static void slow_check(struct member *member, uint64_t now_ms, uint64_t bytes)
 {
 	const struct imap_client *client = member->client;
-	uint64_t since_ms = now_ms - member->window_ms, window_ms = client->tuning.slow_window_ms;
+	uint64_t since_ms = client_since(now_ms, member->window_ms), window_ms = client->tuning.slow_window_ms;
 	uint64_t limit = client->config.bytes_per_second;
 	bool slow;
 
@@ -573,7 +573,8 @@ static void slow_check(struct member *member, uint64_t now_ms, uint64_t bytes)
 
 bool member_tick(struct member *member, uint64_t now_ms)
 {
-	uint64_t bytes, silence_ms = now_ms - member->progress_ms, timeout_ms = member->client->config.timeout_ms;
+	uint64_t bytes, silence_ms = client_since(now_ms, member->progress_ms),
+			timeout_ms = member->client->config.timeout_ms;
 	struct error err = {0};
 
 	if (member->state == MEMBER_CONNECTING)

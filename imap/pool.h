@@ -145,6 +145,11 @@ struct imap_client {
 
 /* client.c */
 uint64_t client_now(const struct imap_client *client);
+/* 0 for what is noted after `now_ms` was taken: callbacks take time. */
+static inline uint64_t client_since(uint64_t now_ms, uint64_t then_ms)
+{
+	return now_ms > then_ms ? now_ms - then_ms : 0;
+}
 bool client_is_paused(const struct imap_client *client);
 /* The server wants a pause; 0 = didn't say how long. */
 void client_pause(struct imap_client *client, uint32_t backoff_ms);

@@ -11,6 +11,7 @@
  * Each stream has a multi handle of its own, in which the easy handle stays for life:
  * curl_easy_send() fails once it is removed.
  */
+#include "imap/roots.h"
 #include "imap/stream.h"
 #include "src/base/log.h"
 #include "src/base/loop.h"
@@ -28,6 +29,7 @@
 
 #define READ_BYTES_MAX (256l * 1024l) /* libcurl's own bound on one read */
 #define TLS_READ_AHEAD_BYTES (128u * 1024u)
+#define ROOTS_AFTER_MS 1u    /* when the connection is on its way */
 #define SERVER_LINE_MAX 256u /* of what the server said before STARTTLS, for the error's text */
 
 struct socket_watch {
@@ -45,6 +47,7 @@ struct curl_stream {
 	CURL *easy;
 	CURLU *url;
 	struct loop_timer *timer;
+	struct loop_timer *roots_timer;
 	GPtrArray *sockets; /* struct socket_watch*, while libcurl connects */
 	struct loop_watch *watch;
 	curl_socket_t fd;
@@ -246,10 +249,32 @@ static size_t on_body(char *bytes, size_t size, size_t count, void *data)
 	return size * count;
 }
 
+static X509_STORE *roots_of(const struct curl_stream *c, enum roots_problem *problem_out)
+{
+	char *bundle = NULL, *folder = NULL;
+
+	/* where this libcurl was built to look, whatever the handle is set to */
+	curl_easy_getinfo(c->easy, CURLINFO_CAINFO, &bundle);
+	curl_easy_getinfo(c->easy, CURLINFO_CAPATH, &folder);
+	return roots_get(bundle, folder, c->ca_file, problem_out);
+}
+
+/* While the server answers the connection's first packet. */
+static void roots_read(void *data)
+{
+	struct curl_stream *c = data;
+	enum roots_problem ignored;
+
+	c->roots_timer = NULL;
+	X509_STORE_free(roots_of(c, &ignored));
+}
+
 static CURLcode on_tls_context(CURL *easy, void *context, void *data)
 {
 	struct curl_stream *c = data;
 	SSL_CTX *tls = context;
+	enum roots_problem problem;
+	X509_STORE *store;
 
 	/*
 	 * Two reads a record, of header and body, would double the system calls of a bulk fetch. Not with
@@ -259,10 +284,11 @@ static CURLcode on_tls_context(CURL *easy, void *context, void *data)
 		SSL_CTX_set_read_ahead(tls, 1);
 		SSL_CTX_set_default_read_buffer_len(tls, TLS_READ_AHEAD_BYTES);
 	}
-	if (c->ca_file && !X509_STORE_load_file(SSL_CTX_get_cert_store(tls), c->ca_file)) {
-		c->ca_file_unreadable = true;
+	store = roots_of(c, &problem);
+	c->ca_file_unreadable = problem == ROOTS_NO_CA_FILE;
+	if (!store)
 		return CURLE_SSL_CACERT_BADFILE;
-	}
+	SSL_CTX_set_cert_store(tls, store);
 	return CURLE_OK;
 }
 
@@ -359,7 +385,8 @@ static void curl_stream_free(struct stream *s)
 
 	c->state = FAILED; /* libcurl's callbacks have nothing to say any more */
 	loop_timer_cancel(c->timer);
-	c->timer = NULL;
+	loop_timer_cancel(c->roots_timer);
+	c->timer = c->roots_timer = NULL;
 	g_ptr_array_unref(c->sockets);
 	loop_watch_remove(c->watch);
 	if (c->multi && c->easy)
@@ -412,6 +439,9 @@ static void easy_set(struct curl_stream *c)
 	curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1l);
 	curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
 	curl_easy_setopt(easy, CURLOPT_SSL_ENABLE_ALPN, 0l);
+	/* on_tls_context() gives what all connections share: libcurl would read the system's for each */
+	curl_easy_setopt(easy, CURLOPT_CAINFO, NULL);
+	curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
 	curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, on_tls_context);
 	curl_easy_setopt(easy, CURLOPT_SSL_CTX_DATA, c);
 	if (c->tls == STREAM_TLS_STARTTLS)
@@ -454,8 +484,11 @@ static struct stream *curl_stream_open(const struct stream_factory *factory, str
 	} else {
 		easy_set(c);
 		/* on_timer() is called with 0: the connection begins from the loop */
-		if (curl_multi_add_handle(c->multi, c->easy) == CURLM_OK)
+		if (curl_multi_add_handle(c->multi, c->easy) == CURLM_OK) {
+			if (c->tls != STREAM_TLS_NONE)
+				c->roots_timer = loop_timer_add(loop, ROOTS_AFTER_MS, roots_read, c);
 			return &c->stream;
+		}
 		error_set(err, ERR_FAILED, "libcurl takes no handle");
 	}
 	curl_stream_free(&c->stream);

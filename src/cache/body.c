@@ -269,15 +269,45 @@ static bool find_in_memory(struct cache *cache, const struct cache_key *key, str
 		       (g_hash_table_contains(cache->gone, &folder) || g_hash_table_contains(cache->gone, &message)));
 }
 
-int cache_body_get(struct cache *cache, const struct cache_key *key, struct cache_body **body_out, struct error *err)
+/* Neither cleared away nor dropped by another process since. */
+static bool is_in_place(const struct cache_body *body, const struct cache_key *key)
 {
-	struct body_row row;
-	bool answered;
+	struct record record;
+	struct stat st;
+
+	return fstat(body->segment->fd, &st) == 0 && st.st_nlink &&
+	       io_read(body->segment->fd, &record, sizeof(record), body->offset - sizeof(record)) &&
+	       record_is(&record, key, body->length);
+}
+
+/* True = the index needn't be asked. `drops_out`: for recent_put(). */
+static bool find_without_index(
+	struct cache *cache, const struct cache_key *key, struct cache_body **body_out, uint64_t *drops_out)
+{
+	struct cache_body *recent = NULL;
+	bool answered, used = false;
 
 	pthread_mutex_lock(&cache->lock);
 	answered = find_in_memory(cache, key, body_out);
+	if (!answered && (recent = recent_find(cache, key, &used)))
+		*body_out = cache_body_ref(recent);
+	*drops_out = cache->recent_drops;
 	pthread_mutex_unlock(&cache->lock);
-	if (answered)
+	if (recent && !is_in_place(*body_out, key)) {
+		cache_body_unref(*body_out);
+		*body_out = recent = NULL;
+	}
+	if (recent && used)
+		cache_touch(cache, key, hour_now());
+	return answered || recent;
+}
+
+int cache_body_get(struct cache *cache, const struct cache_key *key, struct cache_body **body_out, struct error *err)
+{
+	struct body_row row;
+	uint64_t drops;
+
+	if (find_without_index(cache, key, body_out, &drops))
 		return *body_out ? 1 : 0;
 	/* An index that can't be read is no reason not to read mail: the body then counts as not cached. */
 	if (!row_find(cache, key, &row))
@@ -287,6 +317,11 @@ int cache_body_get(struct cache *cache, const struct cache_key *key, struct cach
 		return 0;
 	if (row.hour < hour_now())
 		cache_touch(cache, key, hour_now());
+	pthread_mutex_lock(&cache->lock);
+	/* not what was dropped meanwhile: the number may be another message's next */
+	if (drops == cache->recent_drops)
+		recent_put(cache, key, *body_out, hour_now());
+	pthread_mutex_unlock(&cache->lock);
 	return 1;
 }
 
@@ -305,18 +340,19 @@ static bool fits(const struct cache *cache, uint64_t length)
 
 struct cache_body *cache_body_put(struct cache *cache, const struct cache_key *key, GBytes *bytes)
 {
-	struct cache_body *body;
-	struct error ignored;
+	struct cache_body *body, *there;
 	struct op *op;
+	uint64_t drops;
 
-	if (cache_body_get(cache, key, &body, &ignored) == 1)
-		return body;
+	/* The index isn't asked: who fetches has looked, and a row of another process stays when ours comes second. */
+	find_without_index(cache, key, &there, &drops);
+	if (there)
+		return there;
 	body = body_from_bytes(bytes);
-	if (!fits(cache, body->length))
-		return body;
 	pthread_mutex_lock(&cache->lock);
-	if (cache->memory_only) {
+	if (cache->memory_only)
 		memory_put(cache, key, body);
+	if (cache->memory_only || !fits(cache, body->length)) {
 		pthread_mutex_unlock(&cache->lock);
 		return body;
 	}

@@ -73,6 +73,7 @@ static struct cache *cache_new(uint64_t limit_bytes)
 	cache->gone = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
 	cache->touched = g_hash_table_new_full(cache_key_hash, cache_key_equal, g_free, NULL);
 	cache->memory = g_hash_table_new(cache_key_hash, cache_key_equal);
+	cache->recent = g_hash_table_new(g_int64_hash, g_int64_equal);
 	g_queue_init(&cache->memory_lru);
 	cache->broken = g_hash_table_new(NULL, NULL);
 	cache->retired = g_ptr_array_new();
@@ -82,6 +83,7 @@ static struct cache *cache_new(uint64_t limit_bytes)
 static void cache_free(struct cache *cache)
 {
 	memory_clear(cache);
+	recent_clear(cache);
 	segment_forget(cache, 0);
 	while (cache->reader_count)
 		db_close(cache->readers[--cache->reader_count]);

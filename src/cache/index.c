@@ -135,7 +135,8 @@ static int body_put(struct cache *cache, struct db *db, struct op *op)
 	int rc = index_body_put(db, &op->key, op->segment, op->offset, op->body->length, hour_now(), &inserted);
 
 	/* another process was first */
-	if (rc == SQLITE_OK && !inserted)
+	op->second = rc == SQLITE_OK && !inserted;
+	if (op->second)
 		segment_kill(cache, op->segment, op->offset);
 	return rc;
 }

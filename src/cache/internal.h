@@ -233,8 +233,10 @@ struct op {
 	int file_fd;      /* OP_STREAMED: holds the lock until the row is there; -1 = none */
 	uint64_t file_bytes;
 	char *file_name;
-	bool placed; /* OP_BODY: its octets are written */
-	bool stored; /* its row is */
+	bool placed;                /* OP_BODY: its octets are written */
+	bool stored;                /* its row is */
+	bool second;                /* … but another process's was first: its record is the one that counts */
+	struct cache_body *written; /* OP_BODY: where it is now */
 };
 
 struct op *op_new(enum op_kind kind);
@@ -311,6 +313,14 @@ struct cache_body *memory_find(struct cache *cache, const struct cache_key *key)
 void memory_drop(struct cache *cache, uint32_t folder, uint32_t uid);             /* uid 0 = all of the folder */
 void memory_clear(struct cache *cache);
 
+/* Where stored bodies are that were used lately (recent.c). Caller holds cache->lock. */
+void recent_put(struct cache *cache, const struct cache_key *key, struct cache_body *body, uint32_t hour);
+/* Borrowed. `used_out`: the index is to be told of this use. */
+struct cache_body *recent_find(struct cache *cache, const struct cache_key *key, bool *used_out);
+void recent_drop(struct cache *cache, uint32_t folder, uint32_t uid); /* uid 0 = all of the folder */
+void recent_drop_segment(struct cache *cache, uint32_t segment);
+void recent_clear(struct cache *cache);
+
 /* The row of `key` still points there. */
 bool body_row_is(struct cache *cache, const struct cache_key *key, uint32_t segment, uint64_t offset);
 void body_report_bad(struct cache *cache, const struct cache_key *key, uint32_t segment, uint64_t offset);
@@ -378,6 +388,9 @@ struct cache {
 	GHashTable *memory;  /* cache_key → GList link */
 	GQueue memory_lru;
 	size_t memory_bytes;
+	GHashTable *recent;    /* folder << 32 | uid → GList link */
+	GQueue recent_lru;     /* struct recent */
+	uint64_t recent_drops; /* counts what was dropped: what was looked up before may be it */
 
 	/* the writer thread's */
 	struct appender *open;

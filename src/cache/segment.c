@@ -102,6 +102,9 @@ void segment_unlink(struct cache *cache, uint32_t id)
 
 	unlinkat(cache->dir_fd, name, 0);
 	segment_forget(cache, id);
+	pthread_mutex_lock(&cache->lock);
+	recent_drop_segment(cache, id);
+	pthread_mutex_unlock(&cache->lock);
 }
 
 int segment_lock(struct cache *cache, uint32_t id)

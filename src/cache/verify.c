@@ -139,6 +139,7 @@ int cache_clear(struct cache *cache, struct error *err)
 	cache_flush(cache);
 	pthread_mutex_lock(&cache->lock);
 	memory_clear(cache);
+	recent_clear(cache);
 	pthread_mutex_unlock(&cache->lock);
 	if (cache->memory_only)
 		return 0;

@@ -62,6 +62,7 @@ void op_free(struct op *op)
 		close(op->file_fd);
 	}
 	cache_body_unref(op->body);
+	cache_body_unref(op->written);
 	g_free(op);
 }
 
@@ -121,6 +122,7 @@ static void drop_in_memory(struct cache *cache, uint32_t folder, uint32_t uid, u
 {
 	gone_add(cache, folder, uid, seq);
 	memory_drop(cache, folder, uid);
+	recent_drop(cache, folder, uid);
 }
 
 struct drop {
@@ -324,16 +326,34 @@ static void checkpoint(struct cache *cache)
 	}
 }
 
+/* Readers are sent to the segment when it can be opened; else they ask the index. */
+static void find_written(struct cache *cache, struct op *ops)
+{
+	for (struct op *op = ops; op; op = op->next) {
+		struct segment *segment;
+
+		if (op->kind != OP_BODY || !op->stored || op->second)
+			continue;
+		segment = segment_get(cache, op->segment);
+		if (segment)
+			op->written = body_from_file(segment, op->offset + sizeof(struct record), op->body->length);
+	}
+}
+
 /* Tells the readers; frees. */
 static void finish(struct cache *cache, struct op *ops)
 {
 	struct op *done = ops;
 
+	find_written(cache, ops);
 	pthread_mutex_lock(&cache->lock);
 	for (struct op *op = ops; op; op = op->next) {
 		if (g_hash_table_lookup(cache->pending, &op->key) == op) {
 			g_hash_table_remove(cache->pending, &op->key);
-			if (!op->stored)
+			/* who reads what this process fetched goes on with that */
+			if (op->written)
+				recent_put(cache, &op->key, op->written, hour_now());
+			else if (!op->stored || op->second)
 				memory_put(cache, &op->key, op->body);
 		}
 		if (op->kind == OP_STREAMED && !op->stored)
@@ -464,6 +484,7 @@ int writer_start(struct cache *cache, struct error *err)
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (rc != 0)
 		return error_set(err, ERR_FAILED, "cache: no thread: %s", g_strerror(rc));
+	pthread_setname_np(cache->thread, "mailtree-cache");
 	cache->thread_started = true;
 	return 0;
 }

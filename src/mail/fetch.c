@@ -703,6 +703,8 @@ void fetch_park(struct mail *mail, struct park *park)
 {
 	struct mail_folder *folder = park->folder;
 	struct error err;
+	uint32_t uid;
+	int pid;
 
 	if (folder->gone) {
 		error_set(&err, ERR_GONE, "the folder is gone on the server");
@@ -714,8 +716,10 @@ void fetch_park(struct mail *mail, struct park *park)
 		park_finish(park, 0, NULL);
 		return;
 	}
+	pid = park->waiter->pid;
+	uid = park->uid;
 	want(mail, park);
-	walk_missed(mail, folder, park->uid);
+	walk_missed(mail, folder, uid, pid);
 }
 
 void fetch_stop_all(struct mail_folder *folder, int code, const struct error *err)

@@ -127,6 +127,7 @@ struct mail_folder {
 	atomic_uint walk_uid; /* the last UID read while a walk is active */
 	atomic_uint walk_hits;
 	atomic_bool walk_posted; /* the loop will look at walk_uid */
+	atomic_int lister;       /* the program that opened the directory last; 0 = unknown */
 };
 
 struct mail {
@@ -266,8 +267,8 @@ void daily_add(struct mail *mail, uint64_t bytes);
 void daily_save(struct mail *mail);
 
 /* prefetch.c */
-void walk_missed(struct mail *mail, struct mail_folder *folder, uint32_t uid); /* loop */
-void walk_hit(struct mail *mail, struct mail_folder *folder, uint32_t uid);    /* any thread; cheap */
+void walk_missed(struct mail *mail, struct mail_folder *folder, uint32_t uid, int pid); /* loop; pid 0 = unknown */
+void walk_hit(struct mail *mail, struct mail_folder *folder, uint32_t uid);             /* any thread; cheap */
 /* A body of bulk work has come, or won't. Loop only. */
 void walk_arrived(struct mail *mail, struct mail_folder *folder, uint64_t bytes, bool well);
 void walk_free(struct mail_folder *folder);

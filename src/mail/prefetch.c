@@ -3,7 +3,9 @@
  * Prefetch: a program that walks a folder is recognised by its misses, and what follows is streamed ahead of it.
  *
  * Evidence is two misses that follow each other closely in UID order, or three in the order of names (restic and rsync
- * sort), up or down; one is enough where the same kind of walk has just ended in another folder. The window of bytes
+ * sort), up or down. One is enough where the same kind of walk has just ended in another folder, and where a program
+ * that has listed the folder begins with its first message. The order can turn out to be another one: a walk whose
+ * reader is elsewhere is given up. The window of bytes
  * ahead of the reader begins small and doubles only while the reader follows: a program that opens three mails doesn't
  * pull the folder. It is also bound to what the wire brings in WINDOW_SECONDS, so that a slow line isn't
  * filled with what nobody may want. Two seconds of silence end a walk.
@@ -32,6 +34,7 @@
 #define RATE_AFTER_MS 500u
 #define RECENT 3u
 #define HITS_A_LOOK 8u
+#define STRAYS_MAX 3u /* misses elsewhere, and none on the way: nobody goes this way */
 
 /* A message in the order of a walk. */
 struct place {
@@ -47,6 +50,7 @@ struct walk {
 	uint64_t recent_ms;
 	/* while active */
 	bool active;
+	unsigned strays;      /* misses elsewhere since the reader was seen on the way */
 	GArray *order;        /* struct place, as the reader goes */
 	GHashTable *places;   /* uid → index + 1 */
 	guint reader, next;   /* the reader's place; the first not asked for */
@@ -79,6 +83,7 @@ static void walk_stop(struct walk *walk)
 	g_hash_table_unref(walk->places);
 	walk->order = NULL;
 	walk->places = NULL;
+	walk->strays = 0;
 	memset(walk->recent, 0, sizeof(walk->recent));
 }
 
@@ -259,7 +264,8 @@ static void walk_begin(struct walk *walk, GArray *order, GHashTable *places, uin
 	log_debug("%s: a program walks from UID %u on", walk->folder->raw, walk->recent[0]);
 }
 
-static void consider(struct walk *walk)
+/* `lister`: the program has listed the folder. */
+static void consider(struct walk *walk, bool lister)
 {
 	struct mail *mail = walk->mail;
 	const struct listing *listing = walk->folder->listing;
@@ -269,7 +275,8 @@ static void consider(struct walk *walk)
 	GHashTable *places;
 	GArray *order;
 
-	if (!way && goes_on && listing->rows->len && g_array_index(listing->rows, struct row, 0).uid == walk->recent[0])
+	if (!way && (goes_on || lister) && listing->rows->len &&
+		g_array_index(listing->rows, struct row, 0).uid == walk->recent[0])
 		way = 1;
 	if (way) {
 		order = order_make(listing, false);
@@ -417,6 +424,7 @@ static void progress(struct walk *walk, uint32_t uid)
 	/* somebody else reads elsewhere */
 	if (place <= walk->reader || place > walk->next + NEAR_PLACES)
 		return;
+	walk->strays = 0;
 	reader_at(walk, place);
 	if (place + 1 >= walk->order->len)
 		walk->mail->walk_ended_ms = clock_ms();
@@ -425,26 +433,50 @@ static void progress(struct walk *walk, uint32_t uid)
 
 /* ---- events ---- */
 
-void walk_missed(struct mail *mail, struct mail_folder *folder, uint32_t uid)
+static void recent_add(struct walk *walk, uint32_t uid, uint64_t now_ms)
 {
-	struct walk *walk;
-	uint64_t now_ms = clock_ms();
-
-	if (!mail->config.prefetch || !folder->listing)
-		return;
-	walk = walk_of(mail, folder);
-	if (walk->active) {
-		progress(walk, uid);
-		return;
-	}
-	if (walk->recent[0] == uid)
-		return;
 	if (now_ms - walk->recent_ms > EVIDENCE_MS)
 		memset(walk->recent, 0, sizeof(walk->recent));
 	memmove(walk->recent + 1, walk->recent, sizeof(walk->recent) - sizeof(walk->recent[0]));
 	walk->recent[0] = uid;
 	walk->recent_ms = now_ms;
-	consider(walk);
+}
+
+/* A miss while the walk is active: true when it was elsewhere too often. */
+static bool strayed(struct walk *walk, uint32_t uid, uint64_t now_ms)
+{
+	uint32_t recent[RECENT];
+	guint reader = walk->reader;
+
+	if (walk->recent[0] != uid)
+		recent_add(walk, uid, now_ms);
+	progress(walk, uid);
+	if (!walk->active || walk->reader != reader || ++walk->strays < STRAYS_MAX)
+		return false;
+	memcpy(recent, walk->recent, sizeof(recent));
+	walk_stop(walk);
+	memcpy(walk->recent, recent, sizeof(recent));
+	return true;
+}
+
+void walk_missed(struct mail *mail, struct mail_folder *folder, uint32_t uid, int pid)
+{
+	struct walk *walk;
+	uint64_t now_ms = clock_ms();
+	bool lister = pid && atomic_load_explicit(&folder->lister, memory_order_relaxed) == pid;
+
+	if (!mail->config.prefetch || !folder->listing)
+		return;
+	walk = walk_of(mail, folder);
+	if (walk->active) {
+		if (!strayed(walk, uid, now_ms))
+			return;
+	} else if (walk->recent[0] == uid) {
+		return;
+	} else {
+		recent_add(walk, uid, now_ms);
+	}
+	consider(walk, lister);
 	if (walk->active)
 		pump_all(mail);
 	/* a folder of one or two messages is over before it is a walk */

@@ -491,6 +491,33 @@ static void apply(struct sync *sync)
 	listing_free(changes.flagged);
 }
 
+/* Each begins anew, which may put it into `queue` again: only those of now. */
+static void park_all_again(struct mail *mail, GQueue *queue)
+{
+	struct park *park;
+
+	for (guint count = queue->length; count && (park = g_queue_pop_head(queue)); count--) {
+		park->queue = NULL;
+		sync_park(mail, park);
+	}
+}
+
+/* `shown`: it failed, and what is known may be shown. That is no answer to who wants it checked. */
+static void parks_end(struct sync *sync, bool shown, int code, const struct error *err)
+{
+	GQueue later = G_QUEUE_INIT;
+	struct park *park;
+
+	for (guint count = sync->parks.length; count && (park = g_queue_peek_head(&sync->parks)); count--) {
+		/* it came while this check was under way, which may not have seen what it asks about */
+		if (park->force && park->since_ms > sync->started_ms)
+			park_wait_in(park, &later);
+		else
+			park_finish(park, shown && !park->force ? 0 : code, err);
+	}
+	park_all_again(sync->mail, &later);
+}
+
 static void on_done(void *ctx, int code, const struct error *err)
 {
 	struct sync *sync = ctx;
@@ -498,6 +525,7 @@ static void on_done(void *ctx, int code, const struct error *err)
 	struct mail_folder *folder = sync->folder;
 	struct error problem = {.code = 0};
 	uint64_t now_ms = clock_ms();
+	bool shown = false;
 	GQueue waiting;
 
 	folder->sync = NULL;
@@ -525,24 +553,17 @@ static void on_done(void *ctx, int code, const struct error *err)
 		apply(sync);
 	} else {
 		mail_note_error(mail, &problem, "folder %s", folder->raw);
-		if (folder->listing && mail_stale_allowed(mail, folder->checked_at) && code != ERR_GONE) {
+		shown = folder->listing && mail_stale_allowed(mail, folder->checked_at) && code != ERR_GONE;
+		if (shown) {
 			unsigned retry_s = (unsigned)((now_ms + SYNC_RETRY_MS + 999) / 1000);
 
 			atomic_store(&folder->fresh_until_s, retry_s);
 			atomic_store(&folder->flags_until_s, retry_s);
-			code = 0;
 		}
 	}
-	park_finish_all(&sync->parks, code, &problem);
+	parks_end(sync, shown, code, &problem);
 	sync_free(sync);
-	if (folder->flag_parks.length) {
-		waiting = folder->flag_parks;
-		g_queue_init(&folder->flag_parks);
-		for (struct park *park; (park = g_queue_pop_head(&waiting));) {
-			park->queue = NULL;
-			sync_park(mail, park);
-		}
-	}
+	park_all_again(mail, &folder->flag_parks);
 }
 
 static void sync_start(struct mail *mail, struct mail_folder *folder, struct source_state known, bool flags)
@@ -663,6 +684,8 @@ static bool is_fresh(const struct mail_folder *folder, const struct mail_waiter 
 int mail_folder_fresh(
 	struct mail *mail, struct mail_folder *folder, bool force, struct mail_waiter *waiter, struct error *err)
 {
+	if (waiter->pid)
+		atomic_store_explicit(&folder->lister, waiter->pid, memory_order_relaxed);
 	if (mail->config.offline || (folder->attributes & MAIL_FOLDER_NOSELECT) || is_fresh(folder, waiter, force))
 		return mail_folder_ready(mail, folder, waiter, err);
 	return park_new(mail, waiter, sync_park, folder, 0, 0, force);

@@ -236,6 +236,21 @@ static void tell_folder(struct source_sync_job *job, struct fake_folder *folder)
 	imap_set_fini(&all);
 }
 
+#define SYNC_WAIT_MS 20u
+
+static void end_sync(void *data)
+{
+	g_autofree struct posted *posted = data;
+	struct fake_source *fake = posted->fake;
+	struct source_sync_job *job = posted->job;
+	struct error err = {.code = 0};
+
+	if (fake->fetches < fake->syncs_wait_fetches)
+		loop_timer_add(fake->loop, SYNC_WAIT_MS, end_sync, g_steal_pointer(&posted));
+	else
+		job->done(job->ctx, 0, &err);
+}
+
 static void serve_sync(void *data)
 {
 	g_autofree struct posted *posted = data;
@@ -252,7 +267,10 @@ static void serve_sync(void *data)
 	if (!code)
 		tell_folder(job, folder);
 	fake_unlock(fake);
-	job->done(job->ctx, code, &err);
+	if (code)
+		job->done(job->ctx, code, &err);
+	else
+		end_sync(g_steal_pointer(&posted));
 }
 
 static void sync_folder(struct mail_source *source, struct source_sync_job *job)

@@ -52,6 +52,7 @@ struct fake_source {
 	atomic_bool one_session;                     /* a second LIST comes in the session of the first */
 	atomic_bool list_again_shows;                /* what is hidden is shown to the second session */
 	atomic_bool holds;                           /* fetches and searches wait for fake_release() */
+	atomic_uint syncs_wait_fetches;              /* checks end only after so many fetches */
 	size_t piece_bytes;                          /* octets come so many at a time; 0 = all at once */
 	atomic_uint sessions, lists, syncs, fetches, bulk_fetches, searches;
 	GArray *asked;    /* uint32_t: every UID that was asked for, in order */

@@ -30,6 +30,7 @@ struct fixture {
 	struct mail_folder *folder; /* INBOX */
 	GArray *events;             /* enum mail_event_type */
 	pthread_mutex_t events_lock;
+	int pid; /* of the program that asks; 0 = unknown */
 };
 
 /* A thread that waits for a park. */
@@ -57,7 +58,7 @@ typedef int (*try_fn)(void *ctx, struct mail_waiter *waiter);
 /* Returns the code. */
 static int fixture_wait(struct fixture *f, try_fn try, void *ctx)
 {
-	struct blocked blocked = {.waiter = {.done = blocked_done},
+	struct blocked blocked = {.waiter = {.done = blocked_done, .pid = f->pid},
 		.lock = PTHREAD_MUTEX_INITIALIZER,
 		.changed = PTHREAD_COND_INITIALIZER};
 	int code = MAIL_PARKED;

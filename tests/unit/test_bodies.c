@@ -283,6 +283,50 @@ static void test_should_fail_what_the_server_leaves_out(void **state)
 	assert_null(strstr(errors, "UID 2"));
 }
 
+static void test_a_folder_that_cant_be_checked_says_nothing_of_a_message(void **state)
+{
+	struct fixture *f = start(state, 1, 1000);
+
+	trouble(f, 1, FAKE_OMITTED);
+	f->fake->sync_code = ERR_UNREACHABLE;
+	tick();
+	assert_int_equal(ERR_UNREACHABLE, read_code(f, 1));
+	f->fake->sync_code = 0;
+	trouble(f, 1, FAKE_FINE);
+	assert_reads(f, 1, message(f, 1)->bytes);
+}
+
+static int ask_check(void *ctx, struct mail_waiter *waiter)
+{
+	struct ask *ask = ctx;
+
+	return mail_folder_fresh(ask->f->mail, ask->folder, true, waiter, &ask->err);
+}
+
+static void checked(struct mail_waiter *waiter, int code)
+{
+}
+
+static void test_a_check_that_had_begun_is_no_answer(void **state)
+{
+	struct fixture *f = start(state, 2, 1000);
+	struct ask ask = {.f = f, .folder = f->folder};
+	struct mail_waiter waiter = {.done = checked};
+
+	f->fake->syncs_wait_fetches = 2;
+	tick();
+	assert_int_equal(MAIL_PARKED, ask_check(&ask, &waiter));
+	while (f->fake->syncs < 2)
+		g_usleep(1000);
+	/* it has been told the folder as it was before */
+	fake_lock(f->fake);
+	fake_remove(f->inbox, 1);
+	fake_unlock(f->fake);
+	tick();
+	assert_int_equal(ERR_GONE, read_code(f, 1));
+	assert_int_equal(3, f->fake->syncs);
+}
+
 static void test_should_fail_a_body_without_octets(void **state)
 {
 	struct fixture *f = start(state, 1, 1000);
@@ -525,6 +569,55 @@ static void test_a_walk_in_the_order_of_names_is_fetched_ahead(void **state)
 	assert_true(f->fake->fetches < 20);
 }
 
+static bool some_are_fetched_ahead(struct fixture *f)
+{
+	return f->fake->bulk_fetches > 0;
+}
+
+static void test_who_lists_and_begins_with_the_first_walks(void **state)
+{
+	struct fixture *f = start_walk(state, 40, 1000);
+
+	f->pid = 7;
+	fixture_mount(f);
+	open_inbox(f);
+	assert_reads(f, 1, message(f, 1)->bytes);
+	wait_for(some_are_fetched_ahead, f);
+	for (uint32_t uid = 2; uid <= 40; uid++)
+		assert_reads(f, uid, message(f, uid)->bytes);
+	assert_each_asked_once(f, 1, 40);
+}
+
+static void test_the_first_of_a_list_that_another_read_is_no_walk(void **state)
+{
+	struct fixture *f = start_walk(state, 200, 1000);
+
+	f->pid = 7;
+	fixture_mount(f);
+	open_inbox(f);
+	f->pid = 8;
+	assert_reads(f, 1, message(f, 1)->bytes);
+	f->pid = 7;
+	assert_reads(f, 150, message(f, 150)->bytes);
+	assert_int_equal(0, f->fake->bulk_fetches);
+}
+
+/* It begins like a walk by UID, and isn't one. */
+static void test_a_walk_that_goes_elsewhere_is_given_up(void **state)
+{
+	struct fixture *f = start_walk(state, 505, 10000);
+
+	for (uint32_t place = 0; place < 505; place++)
+		message(f, place * 203 % 505 + 1)->date = 1000000 + place * 3600;
+	f->pid = 7;
+	fixture_mount(f);
+	open_inbox(f);
+	for (uint32_t place = 0; place < 505; place++)
+		assert_reads(f, place * 203 % 505 + 1, message(f, place * 203 % 505 + 1)->bytes);
+	assert_each_asked_once(f, 1, 505);
+	assert_true(f->fake->fetches < 100);
+}
+
 static void test_a_few_at_random_are_no_walk(void **state)
 {
 	struct fixture *f = start_walk(state, 200, 1000);
@@ -697,6 +790,8 @@ int main(void)
 		cmocka_unit_test_teardown(test_a_betrayed_trust_fails_one_read, teardown),
 		cmocka_unit_test_teardown(test_a_refused_bulk_is_halved, teardown),
 		cmocka_unit_test_teardown(test_should_fail_what_the_server_leaves_out, teardown),
+		cmocka_unit_test_teardown(test_a_folder_that_cant_be_checked_says_nothing_of_a_message, teardown),
+		cmocka_unit_test_teardown(test_a_check_that_had_begun_is_no_answer, teardown),
 		cmocka_unit_test_teardown(test_should_fail_a_body_without_octets, teardown),
 		cmocka_unit_test_teardown(test_what_is_left_out_may_be_gone, teardown),
 		cmocka_unit_test_teardown(test_a_lost_way_blames_no_message, teardown),
@@ -709,6 +804,9 @@ int main(void)
 		cmocka_unit_test_teardown(test_a_walk_upwards_is_fetched_ahead, teardown),
 		cmocka_unit_test_teardown(test_a_walk_downwards_is_fetched_ahead, teardown),
 		cmocka_unit_test_teardown(test_a_walk_in_the_order_of_names_is_fetched_ahead, teardown),
+		cmocka_unit_test_teardown(test_who_lists_and_begins_with_the_first_walks, teardown),
+		cmocka_unit_test_teardown(test_the_first_of_a_list_that_another_read_is_no_walk, teardown),
+		cmocka_unit_test_teardown(test_a_walk_that_goes_elsewhere_is_given_up, teardown),
 		cmocka_unit_test_teardown(test_a_few_at_random_are_no_walk, teardown),
 		cmocka_unit_test_teardown(test_noprefetch_fetches_what_is_read, teardown),
 		cmocka_unit_test_teardown(test_the_first_window_is_small, teardown),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The filesystem's operations on a model of our own, without FUSE: meaning, waits, listings, invalidations. */
+#include "fs/generated.h"
 #include "fs/names.h"
 #include "fs/node.h"
 #include "fs/notify.h"
@@ -39,6 +40,7 @@ static struct house *house_new(const struct fake_options *options)
 	house->ops = (struct ops){
 		.mail = house->mail,
 		.control = control_new(house->mail, "/mnt"),
+		.generated = generated_new(),
 		.attr = {.uid = MOUNTER, .gid = MOUNTER},
 		.sizes_trusted = mail_sizes_trusted(house->mail),
 		.mounter = MOUNTER,
@@ -49,6 +51,7 @@ static struct house *house_new(const struct fake_options *options)
 static void house_free(struct house *house)
 {
 	control_free(house->ops.control);
+	generated_free(house->ops.generated);
 	fake_free(house->mail);
 	g_free(house);
 }
