@@ -366,7 +366,7 @@ static void answer_opendir(struct request *request)
 	 * While changes are on their way to the kernel it must neither list what it remembers nor remember what it
 	 * lists. Waiting for them instead could take as long as a lookup that the notifier waits for.
 	 */
-	bool is_settled = notify_is_idle(request->fs->notify);
+	bool is_settled = notify_is_idle(request->fs->notify) && ops_listing_is_told(&request->fs->ops, request->ino);
 
 	request->fi.cache_readdir = is_settled;
 	request->fi.keep_cache = is_settled;

@@ -82,6 +82,8 @@ int ops_read(struct ops *ops, uint64_t ino, uint64_t offset, size_t length, uint
 
 /* Checks for what is new. `handle_out`: for ops_readdir(). */
 int ops_opendir(struct ops *ops, uint64_t ino, uid_t caller, struct mail_waiter *waiter, uint64_t *handle_out);
+/* Whether changes of this directory's listing are told, so that the kernel may keep it. */
+bool ops_listing_is_told(struct ops *ops, uint64_t ino);
 struct ops_dirent {
 	const char *name;
 	struct stat stat;              /* without `entry` only st_ino and the type in st_mode */

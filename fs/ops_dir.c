@@ -46,6 +46,20 @@ static int object_readdir(struct ops *ops, uint64_t ino, uint64_t handle, off_t 
 	return result;
 }
 
+bool ops_listing_is_told(struct ops *ops, uint64_t ino)
+{
+	struct generated_node *object;
+	bool is_told;
+
+	if (!(ino & NODE_GENERATED && ino & NODE_OBJECT))
+		return true;
+	object = generated_find(ops->generated, ino);
+	is_told = object && !object->kind->listing_changes;
+	if (object)
+		generated_unref(ops->generated, object);
+	return is_told;
+}
+
 int ops_opendir(struct ops *ops, uint64_t ino, uid_t caller, struct mail_waiter *waiter, uint64_t *handle_out)
 {
 	struct node node;

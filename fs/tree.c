@@ -3,4 +3,4 @@
 
 #include "src/base/banned.h"
 
-const struct tree *const trees[] = {NULL};
+const struct tree *const trees[] = {&tree_search, NULL};

@@ -164,6 +164,7 @@ struct mail {
 	GQueue searches;              /* loop only; struct search *: under way, the first ones running */
 	pthread_mutex_t results_lock; /* innermost */
 	GQueue results;               /* struct mail_results *, those used last at the end */
+	uint64_t results_serial;
 
 	atomic_uint tree_fresh_until_s;
 	atomic_ullong tree_fresh_ms, tree_attempt_ms;

@@ -202,6 +202,8 @@ struct mail_results; /* counted; what a search has found never changes */
 
 /* As query_parse(); what is wrong is noted in errors.log. */
 int mail_query_open(struct mail *mail, const char *text, struct query **query_out, struct error *err);
+/* The same of a name that is no text at all: ERR_INVALID. */
+int mail_query_misspelt(struct mail *mail, const char *name);
 /*
  * What the server finds, in all folders or in that of the query and those in it; not older than `poll`. `query` is
  * borrowed as long as the call is parked. Equal ones are asked once. ERR_GONE: no such folder. ERR_INVALID: it finds
@@ -219,7 +221,12 @@ struct mail_hit {
 guint mail_results_count(const struct mail_results *results);
 /* In the order of folder and UID. */
 void mail_results_get(const struct mail_results *results, guint index, struct mail_hit *hit_out);
-int64_t mail_results_time(const struct mail_results *results); /* seconds since 1970 */
+/* The hit number `index` among those of this UID, one of each folder that has it; false: there is none. */
+bool mail_results_same_uid(const struct mail_results *results, uint32_t uid, guint index, struct mail_hit *hit_out);
+/* Tells these from any others of this mount. */
+uint64_t mail_results_serial(const struct mail_results *results);
+/* Those, as long as they are kept, whatever their age. A reference, or NULL. */
+struct mail_results *mail_results_known(struct mail *mail, uint64_t serial);
 
 /* ---- bodies ---- */
 

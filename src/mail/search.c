@@ -28,10 +28,11 @@ struct mail_results {
 	atomic_uint references;
 	char *text; /* of the query */
 	uint64_t as_of_ms;
-	int64_t time;
+	uint64_t serial;
 	GPtrArray *folders; /* struct mail_folder, references */
 	GArray *numbers;    /* uint32_t: the message number of each */
 	GArray *found;      /* struct found */
+	GArray *by_uid;     /* guint: indices of found, in the order of UIDs */
 };
 
 struct search {
@@ -69,7 +70,6 @@ static struct mail_results *results_new(const char *text, uint64_t as_of_ms)
 	atomic_init(&results->references, 1);
 	results->text = g_strdup(text);
 	results->as_of_ms = as_of_ms;
-	results->time = clock_unix();
 	results->folders = g_ptr_array_new_with_free_func((GDestroyNotify)mail_folder_unref);
 	results->numbers = g_array_new(FALSE, FALSE, sizeof(uint32_t));
 	results->found = g_array_new(FALSE, FALSE, sizeof(struct found));
@@ -89,6 +89,8 @@ void mail_results_unref(struct mail_results *results)
 	g_ptr_array_unref(results->folders);
 	g_array_unref(results->numbers);
 	g_array_unref(results->found);
+	if (results->by_uid)
+		g_array_unref(results->by_uid);
 	g_free(results->text);
 	g_free(results);
 }
@@ -109,9 +111,47 @@ void mail_results_get(const struct mail_results *results, guint index, struct ma
 	};
 }
 
-int64_t mail_results_time(const struct mail_results *results)
+static uint32_t uid_at(const struct mail_results *results, guint at)
 {
-	return results->time;
+	return g_array_index(results->found, struct found, g_array_index(results->by_uid, guint, at)).uid;
+}
+
+bool mail_results_same_uid(const struct mail_results *results, uint32_t uid, guint index, struct mail_hit *hit_out)
+{
+	guint low = 0, high = results->by_uid->len;
+
+	while (low < high) {
+		guint middle = low + (high - low) / 2;
+
+		if (uid_at(results, middle) < uid)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (index >= results->by_uid->len - low || uid_at(results, low + index) != uid)
+		return false;
+	mail_results_get(results, g_array_index(results->by_uid, guint, low + index), hit_out);
+	return true;
+}
+
+uint64_t mail_results_serial(const struct mail_results *results)
+{
+	return results->serial;
+}
+
+struct mail_results *mail_results_known(struct mail *mail, uint64_t serial)
+{
+	struct mail_results *found = NULL;
+
+	pthread_mutex_lock(&mail->results_lock);
+	for (GList *link = mail->results.tail; link && !found; link = link->prev) {
+		struct mail_results *results = link->data;
+
+		if (results->serial == serial)
+			found = mail_results_ref(results);
+	}
+	pthread_mutex_unlock(&mail->results_lock);
+	return found;
 }
 
 static int found_compare(gconstpointer a, gconstpointer b, gpointer data)
@@ -126,6 +166,27 @@ static int found_compare(gconstpointer a, gconstpointer b, gpointer data)
 		return x->number < y->number ? -1 : x->number > y->number;
 	}
 	return left->uid < right->uid ? -1 : left->uid > right->uid;
+}
+
+static int uid_compare(gconstpointer a, gconstpointer b, gpointer data)
+{
+	const struct mail_results *results = data;
+	guint left = *(const guint *)a, right = *(const guint *)b;
+	uint32_t x = g_array_index(results->found, struct found, left).uid;
+	uint32_t y = g_array_index(results->found, struct found, right).uid;
+
+	if (x != y)
+		return x < y ? -1 : 1;
+	return left < right ? -1 : left > right;
+}
+
+static void results_sort(struct mail_results *results)
+{
+	g_array_sort_with_data(results->found, found_compare, results);
+	results->by_uid = g_array_sized_new(FALSE, FALSE, sizeof(guint), results->found->len);
+	for (guint i = 0; i < results->found->len; i++)
+		g_array_append_val(results->by_uid, i);
+	g_array_sort_with_data(results->by_uid, uid_compare, results);
 }
 
 /* Young enough for who asks at `since_ms` (0 = now). A reference, or NULL. */
@@ -157,6 +218,7 @@ static void results_keep(struct mail *mail, struct mail_results *results)
 	g_autoptr(GPtrArray) dropped = g_ptr_array_new_with_free_func((GDestroyNotify)mail_results_unref);
 
 	pthread_mutex_lock(&mail->results_lock);
+	results->serial = ++mail->results_serial;
 	for (GList *link = mail->results.head, *next; link; link = next) {
 		struct mail_results *other = link->data;
 
@@ -389,7 +451,7 @@ static void search_end(struct search *search)
 	else if (err.code && err.code != ERR_INTERRUPTED)
 		mail_note_error(mail, &err, "search %s", search->text);
 	if (!err.code) {
-		g_array_sort_with_data(search->results->found, found_compare, search->results);
+		results_sort(search->results);
 		results_keep(mail, g_steal_pointer(&search->results));
 	}
 	g_queue_init(&search->parks);
@@ -534,6 +596,15 @@ int mail_query_open(struct mail *mail, const char *text, struct query **query_ou
 		error_copy(err, &problem);
 	}
 	return code;
+}
+
+int mail_query_misspelt(struct mail *mail, const char *name)
+{
+	struct error problem = {0};
+
+	error_set(&problem, ERR_INVALID, "%% is written %%25, and / %%2F");
+	mail_note_error(mail, &problem, "search %s", name);
+	return ERR_INVALID;
 }
 
 int mail_search(struct mail *mail, const struct query *query, struct mail_waiter *waiter,

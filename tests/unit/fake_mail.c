@@ -55,6 +55,8 @@ struct mail {
 	bool tree_known;
 	bool refreshed, searched;
 	GArray *found; /* struct mail_hit */
+	struct mail_results *results;
+	uint64_t serial;
 	unsigned retries;
 	unsigned counts[FAKE_WAITS];
 	unsigned turn;
@@ -281,6 +283,7 @@ void fake_free(struct mail *mail)
 	}
 	g_ptr_array_unref(mail->folders);
 	g_array_unref(mail->found);
+	mail_results_unref(mail->results);
 	g_hash_table_unref(mail->by_number);
 	munmap(mail->pattern, 2 * PATTERN_BYTES);
 	close(mail->pattern_fd);
@@ -776,6 +779,7 @@ void mail_quota(struct mail *mail, struct mail_quota *quota_out)
 
 struct mail_results {
 	atomic_uint references;
+	uint64_t serial;
 	GArray *hits; /* struct mail_hit */
 };
 
@@ -805,8 +809,12 @@ int mail_search(struct mail *mail, const struct query *query, struct mail_waiter
 	} else {
 		mail->searched = false;
 		*results_out = g_new0(struct mail_results, 1);
-		atomic_init(&(*results_out)->references, 1);
+		/* the caller's and the model's */
+		atomic_init(&(*results_out)->references, 2);
+		(*results_out)->serial = ++mail->serial;
 		(*results_out)->hits = g_array_copy(mail->found);
+		mail_results_unref(mail->results);
+		mail->results = *results_out;
 	}
 	pthread_mutex_unlock(&mail->lock);
 	return code;
@@ -836,7 +844,34 @@ void mail_results_get(const struct mail_results *results, guint index, struct ma
 	*hit_out = g_array_index(results->hits, struct mail_hit, index);
 }
 
-int64_t mail_results_time(const struct mail_results *results)
+bool mail_results_same_uid(const struct mail_results *results, uint32_t uid, guint index, struct mail_hit *hit_out)
 {
-	return DATE_FIRST;
+	for (guint i = 0; i < results->hits->len; i++) {
+		*hit_out = g_array_index(results->hits, struct mail_hit, i);
+		if (hit_out->uid == uid && !index--)
+			return true;
+	}
+	return false;
+}
+
+uint64_t mail_results_serial(const struct mail_results *results)
+{
+	return results->serial;
+}
+
+/* It keeps the last ones alone. */
+struct mail_results *mail_results_known(struct mail *mail, uint64_t serial)
+{
+	struct mail_results *results = NULL;
+
+	pthread_mutex_lock(&mail->lock);
+	if (mail->results && mail->results->serial == serial)
+		results = mail_results_ref(mail->results);
+	pthread_mutex_unlock(&mail->lock);
+	return results;
+}
+
+int mail_query_misspelt(struct mail *mail, const char *name)
+{
+	return ERR_INVALID;
 }

@@ -530,6 +530,90 @@ static void test_maildir(void **state)
 	house_free(house);
 }
 
+static void test_search(void **state)
+{
+	struct house *house = house_new(&(struct fake_options){.delay_ms = {[FAKE_SEARCH] = 1}});
+	struct mail_folder *sub = fake_folder_add(house->mail, house->inbox, "Sub", 3, 0);
+	const char *const name = "2026-01-01T0005_olena@contoso.com_Рахунок.5.eml";
+	struct reader reader = {.names = g_ptr_array_new_with_free_func(g_free), .room = 100};
+	struct ops_entry root, query, entry;
+	uint64_t handle;
+	char *target;
+
+	fake_message_add(house->mail, house->inbox, 5, 1000, 1000, true);
+	fake_message_add(house->mail, house->inbox, 6, 1000, 1000, true);
+	fake_message_add(house->mail, sub, 6, 1000, 1000, true);
+	fake_found_add(house->mail, house->inbox, 5);
+	fake_found_add(house->mail, house->inbox, 6);
+	fake_found_add(house->mail, sub, 6);
+
+	assert_int_equal(lookup(house, CONTROL_DIR_INO, "search", &root), 0);
+	assert_int_equal(root.stat.st_mode, S_IFDIR | 0500);
+	g_autofree char *nothing = list_all(house, root.nodeid);
+	assert_string_equal(nothing, ". ..");
+	/* dots never search, and what is written wrongly is a mistake */
+	assert_int_equal(lookup(house, root.nodeid, ".git", &entry), 0);
+	assert_int_equal(entry.nodeid, 0);
+	assert_int_equal(lookup(house, root.nodeid, "form:x", &entry), -EINVAL);
+	assert_int_equal(lookup(house, root.nodeid, "100%", &entry), -EINVAL);
+	assert_int_equal(lookup(house, root.nodeid, "a%2Gb", &entry), -EINVAL);
+	assert_int_equal(lookup(house, root.nodeid, "a%2Fb%25", &entry), 0);
+	assert_int_equal(lookup(house, root.nodeid, "рахунок", &query), 0);
+	assert_int_equal(query.stat.st_mode, S_IFDIR | 0500);
+	assert_false(ops_listing_is_told(&house->ops, query.nodeid));
+	assert_true(ops_listing_is_told(&house->ops, root.nodeid));
+	assert_int_equal(fake_count(house->mail, FAKE_SEARCH), 0);
+	/* no message is called so */
+	assert_int_equal(lookup(house, query.nodeid, "desktop.ini", &entry), 0);
+	assert_int_equal(entry.nodeid, 0);
+	assert_int_equal(fake_count(house->mail, FAKE_SEARCH), 0);
+
+	assert_int_equal(opendir_now(house, query.nodeid, &handle), 0);
+	assert_int_equal(ops_readdir(&house->ops, query.nodeid, handle, 0, 100, reader_add, &reader), 0);
+	assert_int_equal(fake_count(house->mail, FAKE_SEARCH), 1);
+	assert_int_equal(reader.names->len, 2 + 3);
+	assert_string_equal(reader.names->pdata[2], name);
+	/* both of them, whichever was first */
+	assert_string_equal(reader.names->pdata[3], "2026-01-01T0006_olena@contoso.com_Рахунок.6~0000004d.eml");
+	assert_string_equal(reader.names->pdata[4], "2026-01-01T0006_olena@contoso.com_Рахунок.6~00000003.eml");
+
+	assert_int_equal(lookup(house, query.nodeid, name, &entry), 0);
+	assert_int_equal(entry.stat.st_mode, S_IFLNK | 0777);
+	assert_int_equal(ops_readlink(&house->ops, entry.nodeid, &target), 0);
+	assert_string_equal(target, "../../../INBOX/2026-01-01T0005_olena@contoso.com_Рахунок.5.eml");
+	assert_int_equal(entry.stat.st_size, strlen(target));
+	g_free(target);
+	ops_forget(&house->ops, entry.nodeid, 1);
+	assert_int_equal(ops_readlink(&house->ops, entry.nodeid, &target), -ESTALE);
+	assert_int_equal(lookup(house, query.nodeid, reader.names->pdata[4], &entry), 0);
+	assert_int_equal(ops_readlink(&house->ops, entry.nodeid, &target), 0);
+	assert_string_equal(target, "../../../INBOX/Sub/2026-01-01T0006_olena@contoso.com_Рахунок.6.eml");
+	g_free(target);
+	/* not without its mark, and not with one where there is no clash */
+	assert_int_equal(lookup(house, query.nodeid, "2026-01-01T0006_olena@contoso.com_Рахунок.6.eml", &entry), 0);
+	assert_int_equal(entry.nodeid, 0);
+	assert_int_equal(
+		lookup(house, query.nodeid, "2026-01-01T0005_olena@contoso.com_Рахунок.5~0000004d.eml", &entry), 0);
+	assert_int_equal(entry.nodeid, 0);
+
+	/* a reader that stands in results which have gone */
+	assert_int_equal(ops_readdir(&house->ops, query.nodeid, handle, 0, 100, reader_add, &reader), -ESTALE);
+	assert_int_equal(opendir_now(house, query.nodeid, &handle), 0);
+	fake_message_remove(house->mail, house->inbox, 5);
+	g_ptr_array_set_size(reader.names, 0);
+	reader.at = 0;
+	reader.room = 100;
+	assert_int_equal(ops_readdir(&house->ops, query.nodeid, handle, 0, 100, reader_add, &reader), 0);
+	assert_int_equal(reader.names->len, 2 + 2);
+	fake_set_code(house->mail, FAKE_SEARCH, ERR_UNREACHABLE);
+	struct call call;
+	call_init(&call);
+	assert_int_equal(ops_opendir(&house->ops, query.nodeid, MOUNTER, &call.waiter, &handle), MAIL_PARKED);
+	assert_int_equal(call_wait(&call), ERR_UNREACHABLE);
+	g_ptr_array_unref(reader.names);
+	house_free(house);
+}
+
 static void test_listing_fails_whole(void **state)
 {
 	struct house *house = house_new(&(struct fake_options){.delay_ms = {[FAKE_FOLDER] = 1}});
@@ -952,6 +1036,7 @@ int main(void)
 		cmocka_unit_test(test_control),
 		cmocka_unit_test(test_listing_under_change),
 		cmocka_unit_test(test_maildir),
+		cmocka_unit_test(test_search),
 		cmocka_unit_test(test_listing_fails_whole),
 		cmocka_unit_test(test_xattrs),
 		cmocka_unit_test(test_statfs),
