@@ -19,6 +19,7 @@ static const struct command *const commands[] = {
 	&command_umount,
 	&command_ls,
 	&command_cat,
+	&command_search,
 	&command_status,
 	&command_login,
 	&command_logout,

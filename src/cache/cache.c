@@ -95,6 +95,7 @@ static void cache_free(struct cache *cache)
 	g_ptr_array_unref(cache->retired);
 	g_hash_table_unref(cache->broken);
 	g_hash_table_unref(cache->memory);
+	g_hash_table_unref(cache->recent);
 	g_hash_table_unref(cache->touched);
 	g_hash_table_unref(cache->gone);
 	g_hash_table_unref(cache->pending);
