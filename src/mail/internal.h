@@ -231,6 +231,8 @@ void sync_free(struct sync *sync);
 void sync_kick(struct mail *mail, struct mail_folder *folder); /* a check now, for nobody in particular; loop only */
 void sync_check(struct mail *mail, struct mail_folder *folder, bool flags); /* the same; flags too */
 bool folder_load(struct mail *mail, struct mail_folder *folder);            /* from the cache; true = listing there */
+/* Nothing of its messages is shown any more; who waits for one gets `code`. The index isn't told. Loop only. */
+void folder_messages_forget(struct mail *mail, struct mail_folder *folder, int code, const char *why);
 /* Seconds of clock_ms() until which a check of now holds. */
 unsigned fresh_until(const struct mail *mail, uint64_t now_ms);
 

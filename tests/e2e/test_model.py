@@ -39,6 +39,15 @@ class Server:
         self.witness = place.imap(user)
         self.serial = 0
 
+    def truth(self):
+        """{path in the mount: {name of the file: (SHA-256, flags)}}"""
+        try:
+            return {mount_path(folder): self.content(folder) if is_open else {} for folder, is_open in self.tree().items()}
+        except imaplib.IMAP4.abort:
+            # Dovecot ends sessions that had a mailbox open which was numbered anew.
+            self.witness = self.place.imap(self.user)
+            raise OSError("the server ended the witness's session") from None
+
     def tree(self):
         """{folder: whether it can hold messages}"""
         found = {}
@@ -49,10 +58,6 @@ class Server:
 
     def folders(self):
         return sorted(name for name, is_open in self.tree().items() if is_open)
-
-    def truth(self):
-        """{path in the mount: {name of the file: (SHA-256, flags)}}"""
-        return {mount_path(folder): self.content(folder) if is_open else {} for folder, is_open in self.tree().items()}
 
     def content(self, folder):
         status, answer = self.witness.select(quote(folder), readonly=True)
@@ -181,8 +186,15 @@ class Server:
     def step(self):
         names, shares = zip(*self.STEPS)
         name = self.rng.choices(names, shares)[0]
-        getattr(self, name)()
+        self.attempt(name)
         return name
+
+    def attempt(self, name, *arguments):
+        try:
+            getattr(self, name)(*arguments)
+        except imaplib.IMAP4.abort:
+            # As above. Half of a step is one, too.
+            self.client = self.place.imap(self.user)
 
 
 def file_name(uid, words, content):
@@ -280,7 +292,7 @@ def listened_to(server, mounted, rng, names, label):
     os.listdir(mounted / mount_path(folder))
     net.wait_until(lambda: mounted.status()["watching"] == mount_path(folder), what=f"{label}: the watch")
     name = rng.choice(names)
-    getattr(server, name)(folder)
+    server.attempt(name, folder)
     return name, folder
 
 
@@ -312,7 +324,7 @@ def walk_through(place, user, files, seed, steps, told_steps):
         settle(server, files, told, rng, label)
         until_same(server.truth, files.shown, label)
         files.check_held()
-        server.thin_out()
+        server.attempt("thin_out")
         mounted.refresh()
         until_same(server.truth, files.shown, f"{label}, thinned out")
         files.hold(files.shown())

@@ -348,7 +348,8 @@ static void test_lost_while_it_idles(void **unused)
 			w.server.scripts[0] = script;
 			w.server.scripts[1] = ON EXAMINE("\"INBOX\"", "8") IDLE;
 			watch(&w, "INBOX");
-
+			for (unsigned n = 0; n < 1000 && !strstr(told->str, "state 8"); n++)
+				world_run_ms(&w, 2);
 			until_watching(&w);
 			assert_string_equal(told->str, "state 7 3 10;state 8 3 10");
 			/* nobody's error */
