@@ -393,7 +393,8 @@ static void surplus_close(struct imap_client *client)
 static void slept_check(struct imap_client *client)
 {
 	uint64_t slept_ms = clock_slept_ms(), now = client_now(client);
-	bool long_enough = slept_ms - client->slept_ms >= CLIENT_SLEPT_MS;
+	/* two clocks are never read at once: the difference may be less than it was */
+	bool long_enough = (int64_t)(slept_ms - client->slept_ms) >= CLIENT_SLEPT_MS;
 	g_autoptr(GPtrArray) members = NULL;
 	struct error err = {0};
 

@@ -27,7 +27,7 @@
 #define CLIENT_NOT_CONNECTED_TRIES 4u
 #define CLIENT_CANCELLED_BYTES_MAX (1024u * 1024u) /* more to come for a cancelled request: hang up instead */
 #define CLIENT_TAG_BYTES 14u                       /* tag, space, CRLF */
-#define CLIENT_SLEPT_MS 10000u                     /* after so much sleep of the machine no connection is trusted */
+#define CLIENT_SLEPT_MS 10000                      /* after so much sleep of the machine no connection is trusted */
 
 struct job {
 	struct imap_client *client;

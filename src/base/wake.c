@@ -12,6 +12,8 @@
 
 #include "src/base/banned.h"
 
+#define LEAST_MS 1000u /* we may have been interrupted between the readings of two clocks */
+
 struct wake {
 	int fd;
 	struct loop_watch *watch;
@@ -47,7 +49,7 @@ static void jumped(void *data, unsigned events)
 {
 	struct wake *wake = data;
 	uint64_t expirations, slept_ms = clock_slept_ms();
-	bool has_slept = slept_ms > wake->slept_ms + 1;
+	bool has_slept = slept_ms > wake->slept_ms + LEAST_MS;
 
 	/* ECANCELED; somebody who has set the clock makes it jump, too */
 	if (read(wake->fd, &expirations, sizeof(expirations)) >= 0 || !arm(wake)) {

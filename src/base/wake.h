@@ -13,5 +13,5 @@ struct wake;
 struct wake *wake_new(struct loop *loop, loop_fn fn, void *data);
 void wake_free(struct wake *wake); /* NULL is fine */
 
-/* Milliseconds that the machine has slept since it was started. */
+/* Milliseconds that the machine has slept since it was started, give or take some. */
 uint64_t clock_slept_ms(void);

@@ -178,6 +178,9 @@ class Server:
 
     @staticmethod
     def done(answer):
+        if b"SERVERBUG" in answer[1][0]:
+            # Dovecot's own: a session met what doveadm did to the folder.
+            raise imaplib.IMAP4.abort(answer)
         assert answer[0] == "OK", answer
 
     STEPS = (("append", 30), ("expunge", 15), ("move", 15), ("copy", 4), ("flags", 20), ("create", 5), ("delete", 3),

@@ -185,7 +185,7 @@ static void test_called_back(void **unused)
 		w.server.scripts[0] = ON INBOX INBOX IDLE DONE ASKED("a", "1")
 			BODY("1") "S: $a OK\n" EXAMINE("\"INBOX\"", "7") IDLE;
 		use_and_watch(&w);
-		world_run_ms(&w, 60);
+		until_watching(&w);
 		world_ask(&w, "INBOX", FETCH_TEXT("1"));
 		world_run(&w);
 		assert_int_equal(w.asks[1].code, 0);
