@@ -73,11 +73,11 @@ def fetched(mount):
 
 
 @contextlib.contextmanager
-def told(number):
+def told(number, mount):
     try:
         yield
     except (AssertionError, OSError, TimeoutError) as error:
-        raise AssertionError(f"round {number}: {error}") from error
+        raise AssertionError(f"round {number}: {error}; {mount.home.log().splitlines()[-8:]}") from error
 
 
 def kill(mount):
@@ -103,7 +103,7 @@ def test_killed_at_any_moment(count, folders, mount):
     reused = 0
     for number, folder in enumerate(truth):
         rng = random.Random(f"kill/{SEED + number}")
-        with told(SEED + number), concurrent.futures.ThreadPoolExecutor(3) as pool:
+        with told(SEED + number, tree), concurrent.futures.ThreadPoolExecutor(3) as pool:
             readers = [pool.submit(read_all, tree, name) for name in (folder, folder, rng.choice(list(truth)))]
             # That it is any moment is what is tested.
             time.sleep(rng.uniform(0, KILLED_WITHIN_S))
@@ -163,7 +163,7 @@ def test_a_disk_that_is_full(count, folders, mount, tmp_path):
     try:
         for number, folder in enumerate(truth):
             rng = random.Random(f"disk/{SEED + number}")
-            with told(SEED + number), concurrent.futures.ThreadPoolExecutor(2) as pool:
+            with told(SEED + number, tree), concurrent.futures.ThreadPoolExecutor(2) as pool:
                 readers = [pool.submit(check, tree, name, truth[name]) for name in (folder, rng.choice(list(truth)))]
                 time.sleep(rng.uniform(0, KILLED_WITHIN_S))
                 disk.full(rng)
@@ -249,7 +249,7 @@ def test_files_of_the_cache_damaged(count, folders, mount):
     tree = mount(user, sizes="exact")
     for number in range(SEED, SEED + count):
         rng = random.Random(f"damage/{number}")
-        with told(number):
+        with told(number, tree):
             witness.assert_same(truth, witness.read_tree(tree, readers=2))
             if rng.random() < 0.3:
                 kill(tree)
