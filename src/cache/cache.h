@@ -47,6 +47,7 @@ struct cache_folder {
 	uint64_t highestmodseq;
 	int64_t checked_at;  /* seconds since 1970 of the last complete sync; 0 = listing not complete: don't use it */
 	int64_t mtime;       /* the mail module's */
+	int64_t flags_mtime; /* the mail module's */
 	uint32_t attributes; /* the mail module's */
 	uint32_t number;     /* 31-bit directory number of inodes */
 	uint32_t message_number; /* 31-bit number of its messages' inodes for this UIDVALIDITY; 0 = none yet */

@@ -18,12 +18,12 @@ static const char *const statement_texts[S_COUNT] = {
 			" ON CONFLICT DO UPDATE SET value = ?2, sum = row_sum(?1, ?2)",
 	[S_TRAIT_DROP] = "DELETE FROM trait WHERE name = ?1",
 	[S_FOLDERS] = "SELECT id, name, uidvalidity, uidnext, messages, highestmodseq, checked_at, attributes, number,"
-		      " message_number, delimiter, missing, mtime FROM folder ORDER BY id",
+		      " message_number, delimiter, missing, mtime, flags_mtime FROM folder ORDER BY id",
 	[S_FOLDER_PUT] = "INSERT OR REPLACE INTO folder VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,"
-			 " row_sum(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13))",
+			 " ?14, row_sum(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14))",
 	[S_FOLDER_UNKNOWN] = "UPDATE folder SET checked_at = 0, uidnext = 0, highestmodseq = 0, sum = row_sum(id, name,"
 			     " uidvalidity, 0, messages, 0, 0, attributes, number, message_number, delimiter, missing,"
-			     " mtime) WHERE id = ?1",
+			     " mtime, flags_mtime) WHERE id = ?1",
 	[S_FOLDER_DROP] = "DELETE FROM folder WHERE id = ?1",
 	[S_FOLDER_ID] = "SELECT id FROM folder_name WHERE name = ?1",
 	[S_FOLDER_NAME] = "SELECT name FROM folder_name WHERE id = ?1",

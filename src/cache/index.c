@@ -267,6 +267,7 @@ static int folder_put(struct db *db, const struct cache_folder *folder)
 	sqlite3_bind_text(insert, 11, delimiter, -1, SQLITE_TRANSIENT);
 	sqlite3_bind_int(insert, 12, folder->missing);
 	sqlite3_bind_int64(insert, 13, folder->mtime);
+	sqlite3_bind_int64(insert, 14, folder->flags_mtime);
 	return db_run(insert);
 }
 

@@ -25,7 +25,8 @@ static const char schema[] =
 	"CREATE TABLE trait(name TEXT PRIMARY KEY, value TEXT NOT NULL, sum) WITHOUT ROWID;"
 	"CREATE TABLE folder_name(id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE);"
 	"CREATE TABLE folder(id INTEGER PRIMARY KEY, name TEXT NOT NULL, uidvalidity, uidnext, messages,"
-	" highestmodseq, checked_at, attributes, number, message_number, delimiter, missing, mtime, sum);"
+	" highestmodseq, checked_at, attributes, number, message_number, delimiter, missing, mtime,"
+	" flags_mtime, sum);"
 	"CREATE TABLE number(number INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE);"
 	/* id = folder << 32 | uid: one tree, appended to in order, without an index beside it */
 	"CREATE TABLE message(id INTEGER PRIMARY KEY, flags, size, size_exact, date, stem, sender, recipient,"

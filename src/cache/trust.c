@@ -26,7 +26,7 @@
 static const char *const checks[] = {
 	"SELECT 1 FROM trait WHERE sum IS NOT row_sum(name, value)",
 	"SELECT 1 FROM folder WHERE sum IS NOT row_sum(id, name, uidvalidity, uidnext, messages, highestmodseq,"
-	" checked_at, attributes, number, message_number, delimiter, missing, mtime)",
+	" checked_at, attributes, number, message_number, delimiter, missing, mtime, flags_mtime)",
 	"SELECT 1 FROM message WHERE sum IS NOT row_sum(id, flags, size, size_exact, date, stem, sender, recipient,"
 	" subject, message_id, keywords, emailid)",
 };

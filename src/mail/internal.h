@@ -48,6 +48,7 @@ void listing_drop(struct listing *listing, bool (*gone)(void *ctx, uint32_t uid)
 /* ---- park.c: waiters ---- */
 
 struct park;
+struct query;
 /* What a parked waiter waits for runs on the loop: `fn` is called there and either finishes the park or keeps it. */
 typedef void (*park_fn)(struct mail *mail, struct park *park);
 struct park {
@@ -58,8 +59,11 @@ struct park {
 	/* what it waits for */
 	struct mail_folder *folder; /* a reference, or NULL */
 	uint32_t uid;
-	uint64_t need_bytes; /* of a body: 0 = its size is enough */
+	const struct query *query; /* the waiter's, as long as it waits */
+	uint64_t need_bytes;       /* of a body: 0 = its size is enough */
 	bool force, want_flags;
+	uint32_t patience_ms;        /* of the waiter */
+	struct loop_timer *patience; /* NULL = none, or over */
 	bool again; /* when what it waits for has ended, well or not, `begin` runs again instead of `done` */
 	uint64_t since_ms;
 	GQueue *queue; /* the list that holds it, NULL = none */
@@ -67,6 +71,7 @@ struct park {
 /* Any thread. Returns MAIL_PARKED. */
 int park_new(struct mail *mail, struct mail_waiter *waiter, park_fn begin, struct mail_folder *folder, uint32_t uid,
 	uint64_t need_bytes, bool force);
+int park_new_query(struct mail *mail, struct mail_waiter *waiter, park_fn begin, const struct query *query);
 int park_new_again(struct mail *mail, struct mail_waiter *waiter, park_fn begin); /* with `again` set */
 /* Loop only. */
 void park_wait_in(struct park *park, GQueue *queue);
@@ -103,7 +108,7 @@ struct mail_folder {
 	struct source_state state; /* as of checked_at; uidvalidity 0 = never */
 	uint32_t message_number;
 	int64_t checked_at; /* seconds since 1970; 0 = never complete */
-	int64_t mtime;
+	int64_t mtime, flags_mtime;
 	bool identified;    /* in this process the known messages were seen to be the same */
 	bool told;          /* loop only: the server spoke of a change after the last check began */
 	GHashTable *broken; /* uid → struct broken; NULL = none */
@@ -118,6 +123,7 @@ struct mail_folder {
 	atomic_ullong attempt_ms;  /* … that ended, well or not */
 	atomic_ullong flags_ms;    /* … that told all flags */
 	atomic_uint fresh_until_s; /* clock_ms()/1000 until which no check is due: the fast path of opendir */
+	atomic_uint flags_until_s; /* the same, of one that tells all flags */
 	atomic_bool walk_active;
 	atomic_uint walk_uid; /* the last UID read while a walk is active */
 	atomic_uint walk_hits;
@@ -170,6 +176,11 @@ struct mail {
 	GQueue walks;           /* struct walk *: the active ones, each in its turn */
 	uint64_t walk_ended_ms; /* when one reached the end of its folder */
 
+	GQueue searches;              /* loop only; struct search *: under way, the first ones running */
+	pthread_mutex_t results_lock; /* innermost */
+	GQueue results;               /* struct mail_results *, those used last at the end */
+	uint64_t results_serial;
+
 	atomic_uint tree_fresh_until_s;
 	atomic_ullong tree_fresh_ms, tree_attempt_ms;
 	atomic_ullong fetched_bytes, fetched_messages, cache_hits, cache_misses, prefetched;
@@ -211,7 +222,8 @@ uint32_t tree_number(struct mail *mail, const char *key);
 void tree_folder_row(const struct mail_folder *folder, struct cache_folder *row_out);
 bool tree_glob_match(const char *glob, const char *path, char delimiter);
 /* names.c */
-char *folder_name_make(const char *component, const char *raw, bool clash);
+/* `maildir`: names that a maildir's directories have are escaped, too. */
+char *folder_name_make(const char *component, const char *raw, bool maildir, bool clash);
 
 /* sync.c */
 void sync_park(struct mail *mail, struct park *park); /* park_fn: folder ready/fresh */
@@ -228,6 +240,8 @@ void watch_check_ended(struct mail *mail, struct mail_folder *folder, bool well)
 void watch_forget(struct mail *mail, struct mail_folder *folder); /* it is gone */
 char *watch_path(struct mail *mail); /* of the watched folder, g_free it; NULL = none; loop only */
 void watch_stop(struct mail *mail);
+/* search.c */
+void searches_free(struct mail *mail);
 
 /* body.c: what readers ask */
 /* The octets are those of the message: its size is exact from now on. Loop only. */

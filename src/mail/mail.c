@@ -65,6 +65,9 @@ int mail_new(struct loop *loop, const struct mail_config *config, struct cache *
 	g_queue_init(&mail->streams);
 	g_queue_init(&mail->held);
 	g_queue_init(&mail->errors);
+	g_queue_init(&mail->searches);
+	g_queue_init(&mail->results);
+	pthread_mutex_init(&mail->results_lock, NULL);
 	mail->sizes_trusted = sizes_trust(mail);
 	daily_load(mail);
 	code = tree_load(mail, err);
@@ -102,6 +105,7 @@ void mail_free(struct mail *mail)
 	daily_save(mail);
 	body_held_free(mail);
 	mail->source->ops->free(mail->source);
+	searches_free(mail);
 	tree_free(mail);
 	g_queue_clear_full(&mail->errors, g_free);
 	pthread_rwlock_destroy(&mail->lock);
@@ -111,6 +115,7 @@ void mail_free(struct mail *mail)
 	pthread_mutex_destroy(&mail->park_lock);
 	pthread_mutex_destroy(&mail->errors_lock);
 	pthread_mutex_destroy(&mail->lies_lock);
+	pthread_mutex_destroy(&mail->results_lock);
 	g_hash_table_unref(mail->lies);
 	g_strfreev(mail->folder_globs);
 	g_strfreev(mail->exclude_globs);
@@ -130,6 +135,7 @@ static void retry_now(void *data)
 	g_hash_table_iter_init(&iter, mail->by_raw);
 	while (g_hash_table_iter_next(&iter, NULL, (void **)&folder)) {
 		atomic_store(&folder->fresh_until_s, 0);
+		atomic_store(&folder->flags_until_s, 0);
 	}
 	mail->source->ops->retry_now(mail->source);
 }

@@ -103,6 +103,17 @@ struct source_fetch_job {
  * since, only flags if it says so.
  */
 typedef void (*source_told_fn)(void *ctx, const struct source_state *state, bool flags_only);
+struct query;
+struct source_search_job {
+	const char *name;
+	uint32_t uidvalidity;      /* expected: another is ERR_RENUMBERED; 0 = any */
+	const struct query *query; /* its terms; the folder in it means nothing here */
+	bool bulk;
+	/* All that match, once, before `done` with 0. */
+	void (*found)(void *ctx, uint32_t uidvalidity, const struct imap_set *uids);
+	void (*done)(void *ctx, int code, const struct error *err);
+	void *ctx;
+};
 
 struct source_status {
 	bool signed_in, refused;
@@ -129,6 +140,7 @@ struct mail_source_ops {
 	 * after they happen. The name is copied.
 	 */
 	void (*watch)(struct mail_source *source, const char *name, source_told_fn told, void *ctx);
+	void (*search)(struct mail_source *source, struct source_search_job *job);
 	void (*status)(struct mail_source *source, struct source_status *status_out);
 	void (*retry_now)(struct mail_source *source);
 	void (*free)(struct mail_source *source);

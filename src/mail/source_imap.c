@@ -422,6 +422,7 @@ static void source_free(struct mail_source *base)
 	}
 	source_imap_syncs_forget(source);
 	imap_client_watch(source->client, NULL, NULL, NULL);
+	source_imap_searches_forget(source);
 	g_free(source);
 }
 
@@ -432,6 +433,7 @@ static const struct mail_source_ops source_imap_ops = {
 	.fetch = source_fetch,
 	.cancel_fetch = source_cancel_fetch,
 	.watch = source_watch,
+	.search = source_imap_search,
 	.status = source_status,
 	.retry_now = source_retry_now,
 	.free = source_free,
@@ -446,5 +448,6 @@ struct mail_source *mail_source_imap_new(struct imap_client *client, struct auth
 	source->auth = auth;
 	g_queue_init(&source->lists);
 	g_queue_init(&source->syncs);
+	g_queue_init(&source->searches);
 	return &source->base;
 }

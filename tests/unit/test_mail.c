@@ -171,6 +171,57 @@ static void remount(struct fixture *f)
 	f->inbox = fake_folder_add(f->fake, "INBOX", 7);
 }
 
+static int64_t flags_mtime(struct fixture *f)
+{
+	struct mail_folder_info info;
+
+	mail_folder_info(f->mail, f->folder, &info);
+	return info.flags_mtime;
+}
+
+static void flag(struct fixture *f, uint32_t uid, uint32_t flags)
+{
+	struct ask ask = {.f = f, .folder = f->folder};
+
+	fake_lock(f->fake);
+	fake_find(f->inbox, uid)->flags = flags;
+	fake_unlock(f->fake);
+	tick();
+	assert_int_equal(0, fixture_wait(f, ask_flags, &ask));
+}
+
+/* Whoever names messages by their flags hears of each change, and sees another time even within one second. */
+static void test_changed_flags_are_told(void **state)
+{
+	struct fixture *f = start(state, 3);
+	struct mail_folder_info info;
+	int64_t first, second;
+
+	open_inbox(f);
+	mail_folder_info(f->mail, f->folder, &info);
+	first = flags_mtime(f);
+	assert_int_equal(info.mtime, first);
+	flag(f, 2, MAIL_SEEN);
+	second = flags_mtime(f);
+	assert_int_equal(1, fixture_events(f, MAIL_EVENT_MESSAGE_FLAGS));
+	assert_int_not_equal(first, second);
+	flag(f, 2, 0);
+	assert_int_not_equal(second, flags_mtime(f));
+	assert_int_equal(2, fixture_events(f, MAIL_EVENT_MESSAGE_FLAGS));
+	second = flags_mtime(f);
+	/* no name shows a keyword */
+	flag(f, 2, MAIL_KEYWORDS);
+	assert_int_equal(2, fixture_events(f, MAIL_EVENT_MESSAGE_FLAGS));
+	assert_int_equal(second, flags_mtime(f));
+	/* the other layout's directory hasn't changed */
+	mail_folder_info(f->mail, f->folder, &info);
+	assert_int_equal(first, info.mtime);
+	remount(f);
+	fixture_mount(f);
+	f->folder = child(f, "INBOX");
+	assert_int_equal(second, flags_mtime(f));
+}
+
 static void test_the_index_answers_a_second_mount(void **state)
 {
 	struct fixture *f = start(state, 3);
@@ -547,6 +598,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_new_messages_appear_and_others_go, teardown),
 		cmocka_unit_test_teardown(test_all_messages_may_go, teardown),
 		cmocka_unit_test_teardown(test_flags_are_fetched_where_they_are_shown, teardown),
+		cmocka_unit_test_teardown(test_changed_flags_are_told, teardown),
 		cmocka_unit_test_teardown(test_another_uidvalidity_is_another_folder, teardown),
 		cmocka_unit_test_teardown(test_the_index_answers_a_second_mount, teardown),
 		cmocka_unit_test_teardown(test_equal_numbers_of_other_messages_are_found_out, teardown),
