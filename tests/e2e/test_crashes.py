@@ -12,6 +12,7 @@ import random
 import re
 import resource
 import shutil
+import sqlite3
 import subprocess
 import time
 
@@ -183,6 +184,23 @@ def test_a_disk_that_is_full(count, folders, mount, tmp_path):
     finally:
         disk.free()
         shutil.rmtree(cache, ignore_errors=True)
+
+
+def test_a_folder_that_the_index_lost_isnt_gone(folders, mount):
+    """Its row didn't get there while the disk was full, what came after did: the tree is asked for again, or it fails."""
+    user, truth = folders(3)
+    tree = mount(user, sizes="exact")
+    os.listdir(tree)
+    tree.unmount()
+    [index] = (tree.home.path / "cache").rglob("index.db")
+    with sqlite3.connect(index) as connection:
+        assert connection.execute("DELETE FROM folder WHERE name = 'round1'").rowcount == 1
+    connection.close()
+    tree.remount(offline=True)
+    assert failure(os.listdir, tree) == "ENETUNREACH"
+    tree.remount(offline=False)
+    assert set(truth) <= set(os.listdir(tree))
+    check(tree, "round1", truth["round1"])
 
 
 def test_a_cache_that_becomes_read_only(folders, mount):
