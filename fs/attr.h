@@ -2,6 +2,7 @@
 /* What stat says of each kind of node. Pure. */
 #pragma once
 
+#include "fs/names.h"
 #include "src/mail/mail.h"
 
 #include <stdint.h>
@@ -15,8 +16,12 @@ struct attr_config {
 };
 
 void attr_folder(const struct attr_config *config, const struct mail_folder_info *info, struct stat *stat_out);
+/* With layout=maildir: `info->subfolders` and three. */
+void attr_maildir_folder(const struct attr_config *config, const struct mail_folder_info *info, struct stat *stat_out);
+void attr_maildir_part(const struct attr_config *config, const struct mail_folder_info *info,
+	enum names_maildir_part part, struct stat *stat_out);
 void attr_message(
 	const struct attr_config *config, uint64_t ino, const struct mail_message *message, struct stat *stat_out);
-/* The owner's alone whatever the umask. */
+/* A file is the owner's alone whatever the umask. */
 void attr_control(const struct attr_config *config, uint64_t ino, mode_t type, uint64_t size_bytes,
 	const struct timespec *time, struct stat *stat_out);

@@ -129,7 +129,7 @@ bool control_lookup(struct control *control, const char *name, const struct attr
 
 	pthread_mutex_lock(&control->lock);
 	do {
-		if (++control->serial < FIRST_SERIAL)
+		if (++control->serial < FIRST_SERIAL || control->serial & NODE_OBJECT)
 			control->serial = FIRST_SERIAL;
 	} while (g_hash_table_contains(control->snapshots, key_of(control->serial)));
 	*nodeid_out = NODE_GENERATED | control->serial;

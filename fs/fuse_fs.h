@@ -6,6 +6,7 @@
 
 #include "fs/control.h"
 #include "fs/fs.h"
+#include "fs/generated.h"
 #include "fs/notify.h"
 #include "fs/ops.h"
 #include "fs/retry.h"
@@ -29,6 +30,7 @@ struct fs {
 	struct tasks tasks;
 	struct retries retries;
 	struct control *control;
+	struct generated *generated;
 	struct notify *notify;
 	struct fuse_session *session;
 	bool xattr;

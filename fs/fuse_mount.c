@@ -246,17 +246,20 @@ int fs_new(struct mail *mail, const struct fs_config *config, struct fs **fs_out
 	fs->mountpoint = g_strdup(config->mountpoint);
 	fs->xattr = config->xattr;
 	fs->control = control_new(mail, fs->mountpoint);
+	fs->generated = generated_new();
 	fs->ops = (struct ops){
 		.mail = mail,
 		.control = fs->control,
+		.generated = fs->generated,
 		.attr = {.uid = config->uid, .gid = config->gid, .umask = config->umask},
 		.names_uid = config->names_uid,
+		.maildir = config->maildir,
 		.sizes_trusted = mail_sizes_trusted(mail),
 		.mounter = getuid(),
 	};
 	tasks_init(&fs->tasks, mail);
 	retries_init(&fs->retries);
-	fs->notify = notify_new(mail, config->names_uid, &fuse_ops_sink, fs);
+	fs->notify = notify_new(mail, config->names_uid, config->maildir, &fuse_ops_sink, fs);
 	fs->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (fs->wake_fd < 0)
 		code = error_set(err, ERR_FAILED, "eventfd: %s", g_strerror(errno));
@@ -378,6 +381,7 @@ void fs_free(struct fs *fs)
 	}
 	notify_free(fs->notify);
 	control_free(fs->control);
+	generated_free(fs->generated);
 	retries_fini(&fs->retries);
 	tasks_fini(&fs->tasks);
 	if (fs->wake_fd >= 0)

@@ -173,17 +173,49 @@ static void do_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_dat
 	fuse_reply_none(req);
 }
 
-static void do_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+static void reply_getattr(fuse_req_t req, fuse_ino_t ino, bool is_open)
 {
 	struct stat attributes;
 	double timeout;
 	int result = ops_getattr(&fs_of(req)->ops, ino, &attributes, &timeout);
 
 	/* An open file's path can't be walked again. */
-	if (result == -ESTALE && fi)
+	if (result == -ESTALE && is_open)
 		result = -ENOENT;
 	if (result == 0)
 		fuse_reply_attr(req, &attributes, timeout);
+	else
+		fuse_reply_err(req, -result);
+}
+
+static int step_getattr(struct task *task)
+{
+	struct request *request = (struct request *)task;
+
+	return ops_stat_wait(&request->fs->ops, request->ino, &task->waiter);
+}
+
+static void answer_getattr(struct request *request)
+{
+	reply_getattr(request->req, request->ino, false);
+	request_free(request);
+}
+
+static void do_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	if (!fs_of(req)->ops.maildir || fi)
+		reply_getattr(req, ino, fi != NULL);
+	else
+		request_run(request_new(req, ino, step_getattr, answer_getattr));
+}
+
+static void do_readlink(fuse_req_t req, fuse_ino_t ino)
+{
+	g_autofree char *target = NULL;
+	int result = ops_readlink(&fs_of(req)->ops, ino, &target);
+
+	if (result == 0)
+		fuse_reply_readlink(req, target);
 	else
 		fuse_reply_err(req, -result);
 }
@@ -334,7 +366,7 @@ static void answer_opendir(struct request *request)
 	 * While changes are on their way to the kernel it must neither list what it remembers nor remember what it
 	 * lists. Waiting for them instead could take as long as a lookup that the notifier waits for.
 	 */
-	bool is_settled = notify_is_idle(request->fs->notify);
+	bool is_settled = notify_is_idle(request->fs->notify) && ops_listing_is_told(&request->fs->ops, request->ino);
 
 	request->fi.cache_readdir = is_settled;
 	request->fi.keep_cache = is_settled;
@@ -527,6 +559,7 @@ void fuse_ops_fill(const struct fs *fs, struct fuse_lowlevel_ops *ops_out)
 		.forget = do_forget,
 		.forget_multi = do_forget_multi,
 		.getattr = do_getattr,
+		.readlink = do_readlink,
 		.statfs = do_statfs,
 		.open = do_open,
 		.read = do_read,

@@ -24,7 +24,7 @@ struct notify {
 	struct mail *mail;
 	const struct notify_sink *sink;
 	void *ctx;
-	bool names_uid;
+	bool names_uid, maildir;
 	bool started;
 	pthread_t thread;
 
@@ -37,12 +37,13 @@ struct notify {
 	bool stopping;
 };
 
-struct notify *notify_new(struct mail *mail, bool names_uid, const struct notify_sink *sink, void *ctx)
+struct notify *notify_new(struct mail *mail, bool names_uid, bool maildir, const struct notify_sink *sink, void *ctx)
 {
 	struct notify *notify = g_new0(struct notify, 1);
 
 	notify->mail = mail;
 	notify->names_uid = names_uid;
+	notify->maildir = maildir;
 	notify->sink = sink;
 	notify->ctx = ctx;
 	pthread_mutex_init(&notify->lock, NULL);
@@ -99,6 +100,15 @@ static uint64_t dir_ino(struct notify *notify, struct mail_folder *folder)
 	return node_folder_ino(info.number);
 }
 
+/* Where a folder's messages are. */
+static uint64_t messages_ino(struct notify *notify, struct mail_folder *folder)
+{
+	struct mail_folder_info info;
+
+	mail_folder_info(notify->mail, folder, &info);
+	return notify->maildir ? node_maildir_ino(info.number, NAMES_MAILDIR_CUR) : node_folder_ino(info.number);
+}
+
 /* Drops the directory's entry and with it all that the kernel keeps below. */
 static void push_subtree(struct notify *notify, struct mail_folder *folder, uint64_t dir)
 {
@@ -112,11 +122,13 @@ static void push_subtree(struct notify *notify, struct mail_folder *folder, uint
 	}
 	mail_folder_unref(parent);
 	push_content(notify, dir);
+	if (notify->maildir)
+		push_content(notify, messages_ino(notify, folder));
 }
 
 static void push_message(struct notify *notify, const struct mail_event *event)
 {
-	uint64_t dir = dir_ino(notify, event->folder);
+	uint64_t dir = messages_ino(notify, event->folder);
 	uint64_t ino = node_message_ino(event->message_number, event->message.uid);
 	char name[NAMES_BYTES_MAX + 1], uid_name[NAMES_BYTES_MAX + 1];
 
@@ -125,9 +137,13 @@ static void push_message(struct notify *notify, const struct mail_event *event)
 		push_content(notify, dir);
 		return;
 	}
+	if (event->type == MAIL_EVENT_MESSAGE_FLAGS && !notify->maildir)
+		return;
 	if (notify->notes.length >= NOTIFY_QUEUE_MAX) {
-		if (set_add(notify->collapsed, dir))
-			push_subtree(notify, event->folder, dir);
+		uint64_t folder = dir_ino(notify, event->folder);
+
+		if (set_add(notify->collapsed, folder))
+			push_subtree(notify, event->folder, folder);
 		return;
 	}
 	if (event->type == MAIL_EVENT_MESSAGE_SIZE) {
@@ -135,10 +151,19 @@ static void push_message(struct notify *notify, const struct mail_event *event)
 		push(notify, ATTRIBUTES, ino, NULL);
 		return;
 	}
-	names_compose(&event->message, notify->names_uid, name);
-	names_compose_uid(event->message.uid, uid_name);
+	if (notify->maildir)
+		names_maildir_compose(&event->message, event->message_number, name);
+	else
+		names_compose(&event->message, notify->names_uid, name);
+	if (event->type == MAIL_EVENT_MESSAGE_FLAGS) {
+		push(notify, ENTRY, dir, name);
+		push_content(notify, dir);
+		return;
+	}
 	push(notify, DELETED, dir, name)->child = ino;
-	if (!notify->names_uid)
+	names_compose_uid(event->message.uid, uid_name);
+	/* the kernel keeps only listed names of a maildir */
+	if (!notify->names_uid && !notify->maildir)
 		push(notify, DELETED, dir, uid_name)->child = ino;
 	push_content(notify, dir);
 }
@@ -166,6 +191,8 @@ static void push_folder(struct notify *notify, const struct mail_event *event)
 		break;
 	default:
 		push_content(notify, dir);
+		if (notify->maildir)
+			push_content(notify, messages_ino(notify, event->folder));
 		break;
 	}
 }
@@ -179,6 +206,7 @@ static void listen(void *data, const struct mail_event *event)
 	case MAIL_EVENT_MESSAGE_ADDED:
 	case MAIL_EVENT_MESSAGE_GONE:
 	case MAIL_EVENT_MESSAGE_SIZE:
+	case MAIL_EVENT_MESSAGE_FLAGS:
 		push_message(notify, event);
 		break;
 	default:

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "fs/ops.h"
+#include "fs/ops_inside.h"
 
-#include "fs/names.h"
-#include "fs/node.h"
+#include "fs/generated.h"
+#include "fs/tree.h"
 
 #include <errno.h>
 #include <string.h>
@@ -28,14 +28,17 @@ static void entry_folder(struct ops *ops, struct mail_folder *folder, struct ops
 	struct mail_folder_info info;
 
 	mail_folder_info(ops->mail, folder, &info);
-	attr_folder(&ops->attr, &info, &entry_out->stat);
+	if (ops->maildir)
+		attr_maildir_folder(&ops->attr, &info, &entry_out->stat);
+	else
+		attr_folder(&ops->attr, &info, &entry_out->stat);
 	entry_out->nodeid = entry_out->stat.st_ino;
 	entry_out->entry_timeout = OPS_CACHE_SECONDS;
 	/* Loading it makes its time known without anything having changed. */
 	entry_out->attr_timeout = info.loaded ? OPS_CACHE_SECONDS : 0;
 }
 
-static void entry_message(
+void ops_entry_message(
 	struct ops *ops, uint32_t message_number, const struct mail_message *message, struct ops_entry *entry_out)
 {
 	entry_out->nodeid = node_message_ino(message_number, message->uid);
@@ -54,6 +57,85 @@ static int lookup_control(struct ops *ops, const char *name, uid_t caller, struc
 	return 0;
 }
 
+/* ---- objects: their kind answers ---- */
+
+static int object_lookup(
+	struct ops *ops, uint64_t ino, const char *name, struct mail_waiter *waiter, struct ops_entry *entry_out)
+{
+	struct generated_node *object = generated_find(ops->generated, ino);
+	int result;
+
+	if (!object)
+		return -ESTALE;
+	result = object->kind->lookup ? object->kind->lookup(ops, object, name, waiter, entry_out) : -ENOTDIR;
+	generated_unref(ops->generated, object);
+	return result;
+}
+
+static int object_stat(struct ops *ops, uint64_t ino, struct stat *stat_out, double *timeout_out)
+{
+	struct generated_node *object = generated_find(ops->generated, ino);
+
+	if (!object)
+		return -ESTALE;
+	object->kind->stat(ops, object, stat_out, timeout_out);
+	generated_unref(ops->generated, object);
+	return 0;
+}
+
+static int object_open(struct ops *ops, uint64_t ino, struct mail_waiter *waiter, uint64_t *size_out)
+{
+	struct generated_node *object = generated_find(ops->generated, ino);
+	int result;
+
+	if (!object)
+		return -ESTALE;
+	result = object->kind->open ? object->kind->open(ops, object, waiter, size_out) : -EISDIR;
+	generated_unref(ops->generated, object);
+	return result;
+}
+
+static int object_read(struct ops *ops, uint64_t ino, uint64_t offset, size_t length, struct mail_waiter *waiter,
+	struct ops_data *data_out)
+{
+	struct generated_node *object = generated_find(ops->generated, ino);
+	int result;
+
+	if (!object)
+		return -ENOENT;
+	result = object->kind->read ? object->kind->read(ops, object, offset, length, waiter, data_out) : -EISDIR;
+	generated_unref(ops->generated, object);
+	return result;
+}
+
+int ops_readlink(struct ops *ops, uint64_t ino, char **target_out)
+{
+	struct generated_node *object = NULL;
+	int result;
+
+	if (!(ino & NODE_GENERATED && ino & NODE_OBJECT))
+		return -EINVAL;
+	object = generated_find(ops->generated, ino);
+	if (!object)
+		return -ESTALE;
+	result = object->kind->readlink ? object->kind->readlink(ops, object, target_out) : -EINVAL;
+	generated_unref(ops->generated, object);
+	return result;
+}
+
+/* ---- lookup ---- */
+
+static int lookup_in_control_dir(struct ops *ops, const char *name, uid_t caller, struct ops_entry *entry_out)
+{
+	for (size_t i = 0; trees[i]; i++) {
+		if (strcmp(name, trees[i]->name) == 0) {
+			trees[i]->enter(ops, entry_out);
+			return 0;
+		}
+	}
+	return lookup_control(ops, name, caller, entry_out);
+}
+
 static int lookup_message(struct ops *ops, const struct node *dir, const char *name, struct mail_waiter *waiter,
 	struct ops_entry *entry_out)
 {
@@ -63,7 +145,8 @@ static int lookup_message(struct ops *ops, const struct node *dir, const char *n
 	int code;
 
 	mail_folder_info(ops->mail, dir->folder, &info);
-	if (dir->ino == NODE_ROOT_INO || info.attributes & MAIL_FOLDER_NOSELECT || !names_parse(name, &node.uid))
+	if (ops->maildir || dir->ino == NODE_ROOT_INO || info.attributes & MAIL_FOLDER_NOSELECT ||
+		!names_parse(name, &node.uid))
 		return 0;
 	code = mail_folder_ready(ops->mail, dir->folder, waiter, NULL);
 	if (code != 0)
@@ -77,16 +160,24 @@ static int lookup_message(struct ops *ops, const struct node *dir, const char *n
 		return 0;
 	if (!node_is_current(ops->mail, &node))
 		return -ESTALE;
-	entry_message(ops, info.message_number, &message, entry_out);
+	ops_entry_message(ops, info.message_number, &message, entry_out);
 	return 0;
 }
 
 static int lookup_in_folder(struct ops *ops, const struct node *dir, const char *name, struct mail_waiter *waiter,
 	struct ops_entry *entry_out)
 {
+	enum names_maildir_part part = ops->maildir ? names_maildir_part_find(name) : 0;
 	struct mail_folder *child = mail_folder_child(ops->mail, dir->folder, name);
+	struct mail_folder_info info;
 	int code = 0;
 
+	mail_folder_info(ops->mail, dir->folder, &info);
+	if (part && ops_maildir_has_parts(ops, &info)) {
+		/* No folder has such a name. */
+		ops_maildir_entry(ops, &info, part, entry_out);
+		return 0;
+	}
 	/*
 	 * Desktops and shells look for dot files wherever they pass: that must not wake the network. Nothing is
 	 * remembered of it, as the tree may not be known yet.
@@ -125,10 +216,15 @@ int ops_lookup(struct ops *ops, uint64_t parent, const char *name, uid_t caller,
 		return 0;
 	}
 	if (parent == CONTROL_DIR_INO)
-		return lookup_control(ops, name, caller, entry_out);
+		return lookup_in_control_dir(ops, name, caller, entry_out);
 	if (!node_resolve(ops->mail, parent, &node))
 		return -ESTALE;
-	result = node.kind == NODE_FOLDER ? lookup_in_folder(ops, &node, name, waiter, entry_out) : -ENOTDIR;
+	if (node.kind == NODE_FOLDER)
+		result = lookup_in_folder(ops, &node, name, waiter, entry_out);
+	else if (node.kind == NODE_MAILDIR_PART)
+		result = ops_maildir_lookup(ops, &node, name, waiter, entry_out);
+	else
+		result = node.kind == NODE_OF_TABLE ? object_lookup(ops, parent, name, waiter, entry_out) : -ENOTDIR;
 	node_fini(&node);
 	return result;
 }
@@ -146,6 +242,7 @@ static int getattr_message(struct ops *ops, const struct node *node, struct stat
 int ops_getattr(struct ops *ops, uint64_t ino, struct stat *stat_out, double *timeout_out)
 {
 	struct node node;
+	struct mail_folder_info info;
 	struct ops_entry entry = {0};
 	int result = 0;
 
@@ -162,11 +259,24 @@ int ops_getattr(struct ops *ops, uint64_t ino, struct stat *stat_out, double *ti
 	case NODE_MESSAGE:
 		result = getattr_message(ops, &node, stat_out);
 		break;
+	case NODE_MAILDIR_PART:
+		mail_folder_info(ops->mail, node.folder, &info);
+		ops_maildir_entry(ops, &info, (enum names_maildir_part)node.uid, &entry);
+		*stat_out = entry.stat;
+		*timeout_out = entry.attr_timeout;
+		break;
 	case NODE_CONTROL_DIR:
 		control_dir_stat(ops->control, &ops->attr, stat_out);
 		break;
 	case NODE_CONTROL_FILE:
 		result = control_stat(ops->control, ino, &ops->attr, stat_out) ? 0 : -ESTALE;
+		break;
+	case NODE_TEXT_FOLDER:
+	case NODE_TEXT:
+		result = -ESTALE;
+		break;
+	case NODE_OF_TABLE:
+		result = object_stat(ops, ino, stat_out, timeout_out);
 		break;
 	}
 	node_fini(&node);
@@ -175,7 +285,11 @@ int ops_getattr(struct ops *ops, uint64_t ino, struct stat *stat_out, double *ti
 
 void ops_forget(struct ops *ops, uint64_t ino, uint64_t lookups)
 {
-	if (ino & NODE_GENERATED && ino != CONTROL_DIR_INO)
+	if (!(ino & NODE_GENERATED) || (ino & ~NODE_GENERATED) >> 32)
+		return;
+	if (ino & NODE_OBJECT)
+		generated_forget(ops->generated, ino, lookups);
+	else if (ino != CONTROL_DIR_INO)
 		control_forget(ops->control, ino, lookups);
 }
 
@@ -202,6 +316,8 @@ int ops_open(struct ops *ops, uint64_t ino, uid_t caller, struct mail_waiter *wa
 		result = open_message(ops, &node, waiter, size_out);
 	else if (node.kind == NODE_CONTROL_FILE)
 		result = ops_may_control(ops, caller) ? 0 : -EACCES;
+	else if (node.kind == NODE_OF_TABLE)
+		result = object_open(ops, ino, waiter, size_out);
 	node_fini(&node);
 	return result;
 }
@@ -287,6 +403,8 @@ int ops_read(struct ops *ops, uint64_t ino, uint64_t offset, size_t length, uint
 		result = read_message(ops, &node, offset, length, told_size, waiter, data_out);
 	else if (node.kind == NODE_CONTROL_FILE)
 		result = read_control(ops, ino, offset, length, waiter, data_out);
+	else if (node.kind == NODE_OF_TABLE)
+		result = object_read(ops, ino, offset, length, waiter, data_out);
 	node_fini(&node);
 	return result;
 }

@@ -22,11 +22,15 @@
 /* How long the kernel may believe us: what changes is invalidated explicitly (notify.h). */
 #define OPS_CACHE_SECONDS 86400.0
 
+struct generated;
+
 struct ops {
-	struct mail *mail;       /* borrowed */
-	struct control *control; /* borrowed */
+	struct mail *mail;           /* borrowed */
+	struct control *control;     /* borrowed */
+	struct generated *generated; /* borrowed */
 	struct attr_config attr;
 	bool names_uid;
+	bool maildir;
 	bool sizes_trusted; /* what the server says of a size is told as the truth; open isn't asked */
 	uid_t mounter;      /* may read the control files, as may attr.uid and root */
 };
@@ -44,7 +48,11 @@ struct ops_entry {
 
 int ops_lookup(struct ops *ops, uint64_t parent, const char *name, uid_t caller, struct mail_waiter *waiter,
 	struct ops_entry *entry_out);
+/* g_free() the target. */
+int ops_readlink(struct ops *ops, uint64_t ino, char **target_out);
 int ops_getattr(struct ops *ops, uint64_t ino, struct stat *stat_out, double *timeout_out);
+/* Before it: with layout=maildir, what stat shows may have to be asked of the server. */
+int ops_stat_wait(struct ops *ops, uint64_t ino, struct mail_waiter *waiter);
 /* The kernel has dropped `lookups` of those that ops_lookup() gave it. */
 void ops_forget(struct ops *ops, uint64_t ino, uint64_t lookups);
 
@@ -74,6 +82,8 @@ int ops_read(struct ops *ops, uint64_t ino, uint64_t offset, size_t length, uint
 
 /* Checks for what is new. `handle_out`: for ops_readdir(). */
 int ops_opendir(struct ops *ops, uint64_t ino, uid_t caller, struct mail_waiter *waiter, uint64_t *handle_out);
+/* Whether changes of this directory's listing are told, so that the kernel may keep it. */
+bool ops_listing_is_told(struct ops *ops, uint64_t ino);
 struct ops_dirent {
 	const char *name;
 	struct stat stat;              /* without `entry` only st_ino and the type in st_mode */

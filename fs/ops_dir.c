@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Listings. Offsets come from what an entry is, in the order of listing: 1 and 2 for the dots, then directories by
- * number, then messages by UID. So a reader that goes on in a listing that has changed neither repeats nor skips what
- * stayed.
+ * Listings. Offsets come from what an entry is, in the order of listing: 1 and 2 for the dots, the next for cur, new
+ * and tmp of layout=maildir, then directories by number, then messages by UID. So a reader that goes on in a listing
+ * that has changed neither repeats nor skips what stayed.
  */
-#include "fs/ops.h"
+#include "fs/ops_inside.h"
 
-#include "fs/names.h"
-#include "fs/node.h"
+#include "fs/generated.h"
+#include "fs/tree.h"
 
 #include <errno.h>
 #include <string.h>
@@ -15,10 +15,50 @@
 #include "src/base/banned.h"
 
 #define OFFSET_DOT 1
-#define OFFSET_DOTDOT 2
 #define OFFSET_FOLDERS (1ll << 32)
 #define OFFSET_MESSAGES (2ll << 32)
 #define BATCH 64u /* messages asked of the model at once */
+
+static int object_opendir(struct ops *ops, uint64_t ino, struct mail_waiter *waiter, uint64_t *handle_out)
+{
+	struct generated_node *object = generated_find(ops->generated, ino);
+	int result = 0;
+
+	if (!object)
+		return -ESTALE;
+	if (!object->kind->readdir)
+		result = -ENOTDIR;
+	else if (object->kind->opendir)
+		result = object->kind->opendir(ops, object, waiter, handle_out);
+	generated_unref(ops->generated, object);
+	return result;
+}
+
+static int object_readdir(struct ops *ops, uint64_t ino, uint64_t handle, off_t offset, ops_dirent_fn fn, void *ctx)
+{
+	struct generated_node *object = generated_find(ops->generated, ino);
+	int result;
+
+	if (!object)
+		return -ESTALE;
+	result = object->kind->readdir ? object->kind->readdir(ops, object, handle, offset, fn, ctx) : -ENOTDIR;
+	generated_unref(ops->generated, object);
+	return result;
+}
+
+bool ops_listing_is_told(struct ops *ops, uint64_t ino)
+{
+	struct generated_node *object;
+	bool is_told;
+
+	if (!(ino & NODE_GENERATED && ino & NODE_OBJECT))
+		return true;
+	object = generated_find(ops->generated, ino);
+	is_told = object && !object->kind->listing_changes;
+	if (object)
+		generated_unref(ops->generated, object);
+	return is_told;
+}
 
 int ops_opendir(struct ops *ops, uint64_t ino, uid_t caller, struct mail_waiter *waiter, uint64_t *handle_out)
 {
@@ -30,16 +70,22 @@ int ops_opendir(struct ops *ops, uint64_t ino, uid_t caller, struct mail_waiter 
 		return ops_may_control(ops, caller) ? 0 : -EACCES;
 	if (!node_resolve(ops->mail, ino, &node))
 		return -ESTALE;
+	if (node.kind == NODE_MAILDIR_PART) {
+		int result = ops_maildir_opendir(ops, &node, waiter, handle_out);
+
+		node_fini(&node);
+		return result;
+	}
 	if (node.kind != NODE_FOLDER) {
 		node_fini(&node);
-		return -ENOTDIR;
+		return node.kind == NODE_OF_TABLE ? object_opendir(ops, ino, waiter, handle_out) : -ENOTDIR;
 	}
 	code = mail_tree_fresh(ops->mail, false, waiter, NULL);
 	if (code == 0) {
 		struct mail_folder_info info;
 
 		mail_folder_info(ops->mail, node.folder, &info);
-		if (ino != NODE_ROOT_INO && !(info.attributes & MAIL_FOLDER_NOSELECT))
+		if (ino != NODE_ROOT_INO && !ops->maildir && !(info.attributes & MAIL_FOLDER_NOSELECT))
 			code = mail_folder_fresh(ops->mail, node.folder, false, waiter, NULL);
 	}
 	if (code == 0) {
@@ -52,28 +98,33 @@ int ops_opendir(struct ops *ops, uint64_t ino, uid_t caller, struct mail_waiter 
 	return ops_result(code);
 }
 
-static bool emit(ops_dirent_fn fn, void *ctx, const char *name, uint64_t ino, mode_t type, off_t next)
+bool ops_emit(ops_dirent_fn fn, void *ctx, const char *name, uint64_t ino, mode_t type, off_t next)
 {
 	struct ops_dirent dirent = {.name = name, .stat = {.st_ino = ino, .st_mode = type}, .next = next};
 
 	return fn(ctx, &dirent);
 }
 
-static bool emit_dots(uint64_t ino, uint64_t parent_ino, off_t offset, ops_dirent_fn fn, void *ctx)
+bool ops_emit_dots(uint64_t ino, uint64_t parent_ino, off_t offset, ops_dirent_fn fn, void *ctx)
 {
-	if (offset < OFFSET_DOT && !emit(fn, ctx, ".", ino, S_IFDIR, OFFSET_DOT))
+	if (offset < OFFSET_DOT && !ops_emit(fn, ctx, ".", ino, S_IFDIR, OFFSET_DOT))
 		return false;
-	return offset >= OFFSET_DOTDOT || emit(fn, ctx, "..", parent_ino, S_IFDIR, OFFSET_DOTDOT);
+	return offset >= OPS_OFFSET_DOTDOT || ops_emit(fn, ctx, "..", parent_ino, S_IFDIR, OPS_OFFSET_DOTDOT);
 }
 
 static int readdir_control(off_t offset, ops_dirent_fn fn, void *ctx)
 {
-	if (!emit_dots(CONTROL_DIR_INO, NODE_ROOT_INO, offset, fn, ctx))
+	if (!ops_emit_dots(CONTROL_DIR_INO, NODE_ROOT_INO, offset, fn, ctx))
 		return 0;
-	for (off_t file = MAX(offset - OFFSET_DOTDOT, 0); file < CONTROL_FILES; file++) {
+	for (off_t file = MAX(offset - OPS_OFFSET_DOTDOT, 0); file < CONTROL_FILES; file++) {
 		enum control_file which = (enum control_file)file;
 
-		if (!emit(fn, ctx, control_name(which), control_ino(which), S_IFREG, OFFSET_DOTDOT + file + 1))
+		if (!ops_emit(fn, ctx, control_name(which), control_ino(which), S_IFREG, OPS_OFFSET_DOTDOT + file + 1))
+			return 0;
+	}
+	for (off_t tree = MAX(offset - OPS_OFFSET_DOTDOT - CONTROL_FILES, 0); trees[tree]; tree++) {
+		if (!ops_emit(fn, ctx, trees[tree]->name, trees[tree]->ino, S_IFDIR,
+			    OPS_OFFSET_DOTDOT + CONTROL_FILES + tree + 1))
 			return 0;
 	}
 	return 0;
@@ -102,7 +153,10 @@ static bool emit_folders(struct ops *ops, struct mail_folder *folder, off_t offs
 		struct ops_entry entry = {.entry_timeout = OPS_CACHE_SECONDS};
 
 		mail_folder_info(ops->mail, child, &info);
-		attr_folder(&ops->attr, &info, &entry.stat);
+		if (ops->maildir)
+			attr_maildir_folder(&ops->attr, &info, &entry.stat);
+		else
+			attr_folder(&ops->attr, &info, &entry.stat);
 		entry.nodeid = entry.stat.st_ino;
 		entry.attr_timeout = info.loaded ? OPS_CACHE_SECONDS : 0;
 		room = fn(ctx, &(struct ops_dirent){
@@ -135,7 +189,10 @@ static void emit_messages(struct ops *ops, struct mail_folder *folder, uint32_t 
 			};
 
 			attr_message(&ops->attr, entry.nodeid, &messages[i], &entry.stat);
-			names_compose(&messages[i], ops->names_uid, name);
+			if (ops->maildir)
+				names_maildir_compose(&messages[i], message_number, name);
+			else
+				names_compose(&messages[i], ops->names_uid, name);
 			if (!fn(ctx, &(struct ops_dirent){
 					     .name = name,
 					     .stat = entry.stat,
@@ -157,22 +214,32 @@ static bool is_listed(struct ops *ops, const struct node *node, uint64_t handle)
 	return info.loaded && info.message_number == handle;
 }
 
-static int readdir_folder(struct ops *ops, const struct node *node, uint64_t handle, off_t offset, size_t expected,
+int ops_emit_messages(struct ops *ops, const struct node *node, uint64_t handle, off_t offset, size_t expected,
 	ops_dirent_fn fn, void *ctx)
 {
-	bool is_root = node->ino == NODE_ROOT_INO;
-
-	if (!is_root && !is_listed(ops, node, handle))
+	if (!is_listed(ops, node, handle))
 		return -ESTALE;
-	if (offset < OFFSET_DOTDOT && !emit_dots(node->ino, parent_ino(ops, node->folder), offset, fn, ctx))
-		return 0;
-	if (offset < OFFSET_MESSAGES && !emit_folders(ops, node->folder, offset, fn, ctx))
-		return 0;
-	if (is_root)
-		return 0;
 	emit_messages(ops, node->folder, (uint32_t)handle,
 		offset > OFFSET_MESSAGES ? (uint32_t)(offset - OFFSET_MESSAGES) : 0, expected, fn, ctx);
 	return is_listed(ops, node, handle) ? 0 : -ESTALE;
+}
+
+static int readdir_folder(struct ops *ops, const struct node *node, uint64_t handle, off_t offset, size_t expected,
+	ops_dirent_fn fn, void *ctx)
+{
+	bool has_messages = node->ino != NODE_ROOT_INO && !ops->maildir;
+	struct mail_folder_info info;
+
+	if (has_messages && !is_listed(ops, node, handle))
+		return -ESTALE;
+	mail_folder_info(ops->mail, node->folder, &info);
+	if (offset < OPS_OFFSET_DOTDOT && !ops_emit_dots(node->ino, parent_ino(ops, node->folder), offset, fn, ctx))
+		return 0;
+	if (offset < OFFSET_FOLDERS && !ops_maildir_emit_parts(ops, &info, offset, fn, ctx))
+		return 0;
+	if (offset < OFFSET_MESSAGES && !emit_folders(ops, node->folder, offset, fn, ctx))
+		return 0;
+	return has_messages ? ops_emit_messages(ops, node, handle, offset, expected, fn, ctx) : 0;
 }
 
 int ops_readdir(
@@ -187,7 +254,12 @@ int ops_readdir(
 		return readdir_control(offset, fn, ctx);
 	if (!node_resolve(ops->mail, ino, &node))
 		return -ENOENT;
-	result = node.kind == NODE_FOLDER ? readdir_folder(ops, &node, handle, offset, expected, fn, ctx) : -ENOTDIR;
+	if (node.kind == NODE_FOLDER)
+		result = readdir_folder(ops, &node, handle, offset, expected, fn, ctx);
+	else if (node.kind == NODE_MAILDIR_PART)
+		result = ops_maildir_readdir(ops, &node, handle, offset, expected, fn, ctx);
+	else
+		result = node.kind == NODE_OF_TABLE ? object_readdir(ops, ino, handle, offset, fn, ctx) : -ENOTDIR;
 	node_fini(&node);
 	return result;
 }

@@ -34,6 +34,9 @@ TEST_TIMEOUT_S = 180
 TEST_TIMEOUT_LONG_S = 3600
 STEP_TIMEOUT_S = 1800
 STEP_TIMEOUT_LONG_S = 8 * 3600
+SMALL_DISK_BYTES = 12 << 20
+# Of tests that damage things at random, for each kind of damage.
+ROUNDS_LONG = "1000"
 SLOWNESS_SANITIZED = 4
 SKIP_ALLOWED = "needs --long"
 OUTPUT_LINES_SHOWN = 60
@@ -185,13 +188,14 @@ def build(folder, *options):
     return Counts(passed=1)
 
 
-def unit_tests(folder, slowness=1):
+def unit_tests(folder, slowness=1, long=False):
     report = PROJECT / folder / "meson-logs" / "testlog.junit.xml"
     report.unlink(missing_ok=True)
     problem = None
     try:
-        run(["meson", "test", "-C", folder, "--no-rebuild", "--print-errorlogs", "--timeout-multiplier", slowness],
-            "meson test", env=os.environ | SANITIZER_ENV)
+        run(["meson", "test", "-C", folder, "--no-rebuild", "--print-errorlogs", "--timeout-multiplier",
+             slowness * (5 if long else 1)],
+            "meson test", env=os.environ | SANITIZER_ENV | ({"MAILTREE_TEST_ROUNDS": ROUNDS_LONG} if long else {}))
     except StepError as error:
         problem = str(error)
     counts = count_junit(report)
@@ -211,6 +215,10 @@ class Stage:
     data: pathlib.Path
     identity: list
 
+    def small_disk(self):
+        path = self.folder / "small"
+        return str(path) if path.is_mount() else None
+
     def environment(self, home, temporary, **more):
         kept = {name: os.environ[name] for name in ("PATH", "TERM", "MAILTREE_TEST_KEEP") if name in os.environ}
         return kept | {"HOME": str(home), "TMPDIR": str(temporary), "LC_ALL": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1",
@@ -222,12 +230,14 @@ def make_stage(folder):
         DATA_OF_ROOT if os.geteuid() == 0 else pathlib.Path.home() / ".cache" / "mailtree-tests")).absolute()
     data.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)
-    places = [folder / "home", folder / "t", folder / "report"]
+    places = [folder / "home", folder / "t", folder / "report", folder / "small"]
     for place in (*places, folder / "lab"):
         place.mkdir()
     if os.geteuid() != 0:
         return Stage(PROJECT, folder, data, [])
     user = make_user()
+    # A disk that tests may fill. Where none may be mounted, they limit the size of files instead.
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK_BYTES}", "small", folder / "small"], timeout=30)
     for place in places:
         os.chown(place, user.pw_uid, user.pw_gid)
     source = folder / "src"
@@ -279,6 +289,8 @@ def end_to_end(stage, folder, long=False, sanitized=False):
     slowness = SLOWNESS_SANITIZED if sanitized else 1
     env = stage.environment(stage.folder / "home", stage.folder / "t", MAILTREE_BUILD=str(binary.parent),
                             MAILTREE_TEST_SLOWNESS=str(slowness))
+    if stage.small_disk():
+        env["MAILTREE_TEST_SMALL_DISK"] = stage.small_disk()
     arguments = ["-n", str(WORKERS), "--dist", "loadscope", "tests/e2e"]
     if long:
         arguments.append("--long")
@@ -319,7 +331,7 @@ def sweep(folder):
     below = f"{folder}/"
     for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines():
         point = line.split()[4]
-        if point.startswith(below):
+        if point.startswith(below) and point != f"{below}small":
             found.append(f"left mounted: {point}")
             subprocess.run(["umount", "-l", point] if os.geteuid() == 0 else ["fusermount3", "-uz", point], timeout=30)
     for entry in pathlib.Path("/proc").iterdir():
@@ -374,7 +386,7 @@ def run_builds(suite, stage, options):
         if not suite.step(f"build{label}", build, folder, "-Dlibsecret=enabled", *meson_options):
             suite.cannot(f"tests{label}", "there is no build")
             continue
-        suite.step(f"unit tests{label}", unit_tests, folder, SLOWNESS_SANITIZED if sanitized else 1)
+        suite.step(f"unit tests{label}", unit_tests, folder, SLOWNESS_SANITIZED if sanitized else 1, options.long)
         if folder != "build-tsan":
             suite.step(f"end-to-end tests{label}", end_to_end, stage, folder, options.long, sanitized)
 
@@ -389,12 +401,16 @@ def main():
     # Short: Unix sockets lie below it.
     with tempfile.TemporaryDirectory(prefix="mt-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         stage = make_stage(pathlib.Path(folder))
-        suite.step("format", check_format)
-        suite.step("lint", check_scripts)
-        suite.step("manual pages", check_manuals)
-        suite.step("what tests need from outside", prepare, stage)
-        suite.step("lab, layers", tests_of_the_house, stage)
-        run_builds(suite, stage, options)
+        try:
+            suite.step("format", check_format)
+            suite.step("lint", check_scripts)
+            suite.step("manual pages", check_manuals)
+            suite.step("what tests need from outside", prepare, stage)
+            suite.step("lab, layers", tests_of_the_house, stage)
+            run_builds(suite, stage, options)
+        finally:
+            if stage.small_disk():
+                subprocess.run(["umount", stage.small_disk()], timeout=30)
     print(suite.summary())
     return 1 if suite.total.failed else 0
 

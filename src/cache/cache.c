@@ -88,6 +88,7 @@ static void cache_free(struct cache *cache)
 	while (cache->reader_count)
 		db_close(cache->readers[--cache->reader_count]);
 	db_close(cache->writer_db);
+	index_note_clean(cache);
 	place_unlock(cache);
 	if (cache->dir_fd >= 0)
 		close(cache->dir_fd);

@@ -11,8 +11,8 @@
  * Bodies: a record is a header (folder, UIDVALIDITY, UID, eol, length, SHA-256) and the octets.
  * A body becomes visible when it is complete and its row is written. No fsync a body: a record
  * beyond what is known to be on disk (its segment was written under another boot and not synced
- * since) is checked by length and digest before it is served; one that fails is dropped, and the
- * message is fetched again. Eviction drops whole segments, the least recently used first, and carries
+ * since), or in a segment that somebody was killed over or wrote into, is checked by length and digest
+ * before it is served; one that fails is dropped, and the message is fetched again. Eviction drops whole segments, the least recently used first, and carries
  * over what was used lately; it never takes what is open (unlinked files stay readable by descriptor).
  *
  * Threads: any. Writes (cache_*_put, cache_*_drop, body writers) are queued in order to one writer
@@ -47,6 +47,7 @@ struct cache_folder {
 	uint64_t highestmodseq;
 	int64_t checked_at;  /* seconds since 1970 of the last complete sync; 0 = listing not complete: don't use it */
 	int64_t mtime;       /* the mail module's */
+	int64_t flags_mtime; /* the mail module's */
 	uint32_t attributes; /* the mail module's */
 	uint32_t number;     /* 31-bit directory number of inodes */
 	uint32_t message_number; /* 31-bit number of its messages' inodes for this UIDVALIDITY; 0 = none yet */

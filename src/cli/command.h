@@ -55,7 +55,7 @@ bool call_number(const char *text, uint32_t max, uint32_t *number_out);
 void call_print_error(const struct error *err);
 
 extern const struct command command_cache, command_cat, command_doctor, command_login, command_logout, command_ls,
-	command_mount, command_setup, command_status, command_token, command_umount, command_warm;
+	command_mount, command_search, command_setup, command_status, command_token, command_umount, command_warm;
 /* Not for people: the shells'. */
 extern const struct command command_completion;
 /* Not in the table: by the names that mount(8) looks for. */

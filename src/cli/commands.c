@@ -11,6 +11,7 @@ const struct command *const commands[] = {
 	&command_umount,
 	&command_ls,
 	&command_cat,
+	&command_search,
 	&command_status,
 	&command_login,
 	&command_logout,

@@ -80,6 +80,7 @@ static int mount_open(struct mounting *m, struct error *err)
 		.mountpoint = m->mountpoint,
 		.fsname = s->account,
 		.names_uid = s->names == NAMES_UID,
+		.maildir = s->layout == LAYOUT_MAILDIR,
 		.xattr = s->xattr,
 		.allow_other = s->allow_other,
 		.allow_root = s->allow_root,
@@ -104,7 +105,9 @@ static int mount_open(struct mounting *m, struct error *err)
 static void server_open(struct mounting *m, const char *runtime_dir)
 {
 	g_autofree char *identity = account_identity(m->account->settings);
-	struct server_config config = {runtime_dir, identity, m->mountpoint, m->account->settings->names == NAMES_UID};
+	const struct settings *s = m->account->settings;
+	struct server_config config = {
+		runtime_dir, identity, m->mountpoint, s->names == NAMES_UID, s->layout == LAYOUT_MAILDIR};
 	struct error err = {0};
 
 	if (server_start(m->account->mail, &config, &m->server, &err) != 0)
@@ -165,8 +168,6 @@ static int settings_check(const struct settings *settings, struct error *err)
 		error_hint(err, "mount without it: read-only");
 		return ERR_CONFIG;
 	}
-	if (settings->layout == LAYOUT_MAILDIR)
-		return error_set(err, ERR_CONFIG, "layout = maildir: isn't supported yet");
 	return 0;
 }
 

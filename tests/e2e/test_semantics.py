@@ -1093,6 +1093,32 @@ class TestExtendedAttributes:
                 value.decode()
 
 
+class TestMaildirLayout:
+    """The programs are in test_maildir.py."""
+
+    def test_flags_are_in_the_names_and_times_tell_of_changes(self, place, filled, mount, wait_for):
+        user, expected = filled(5)
+        mounted = mount(user, layout="maildir", poll=1)
+        cur = mounted / "INBOX" / "cur"
+        before = {}
+        for name in os.listdir(cur):
+            match = re.fullmatch(r"(\d+\.F[0-9a-f]{8}U(\d+)\.mailtree):2,([A-Z]*)", name)
+            before[int(match[2])] = match[1], match[3]
+            assert read(cur / name) == expected[int(match[2])].replace(b"\r\n", b"\n")
+        assert before.keys() == expected.keys()
+        assert os.listdir(mounted / "INBOX" / "new") == os.listdir(mounted / "INBOX" / "tmp") == []
+        times = os.stat(cur).st_mtime, os.stat(mounted / "INBOX").st_mtime
+        client = place.imap(user)
+        client.select("INBOX")
+        client.uid("STORE", "2", "FLAGS", "(\\Flagged \\Answered $Forwarded)")
+        client.logout()
+        wait_for(lambda: os.stat(cur).st_mtime != times[0], what="another time")
+        assert os.stat(mounted / "INBOX").st_mtime == times[1]
+        assert f"{before[2][0]}:2,FPR" in os.listdir(cur)
+        # The name of before is listed no more, and opens.
+        assert read(cur / ":2,".join(before[2])) == read(cur / "2.eml")
+
+
 class TestOwnersAndModes:
     def test_by_default(self, shared):
         for path, mode in ((shared, 0o500), (shared / "INBOX", 0o500), (uids(shared / "INBOX")[1], 0o400)):

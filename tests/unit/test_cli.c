@@ -25,13 +25,6 @@
 
 #define PATIENCE_MS 20000u
 
-/* The model of tests has no flags that could be older than its listing. */
-int mail_folder_flags_fresh(
-	struct mail *mail, struct mail_folder *folder, struct mail_waiter *waiter, struct error *err)
-{
-	return mail_folder_fresh(mail, folder, false, waiter, err);
-}
-
 /* ---- records as text ---- */
 
 struct taken {

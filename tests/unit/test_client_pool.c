@@ -190,6 +190,34 @@ static void test_lost_without_a_word(void **unused)
 	}
 }
 
+static void take_time(struct ask *ask, const char *event)
+{
+	if (strcmp(event, "restart") == 0)
+		g_usleep(3000);
+}
+
+/* What is sent again while the clock goes on has all its time. */
+static void test_several_lost_without_a_word(void **unused)
+{
+	struct world w;
+
+	FOR_EACH_CUT(w)
+	{
+		w.config.timeout_ms = 3000;
+		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1") ASKED("b", "2");
+		w.server.scripts[1] = SIGN_IN INBOX ASKED("a", "1") ASKED("b", "2")
+			BODY("1") "S: $a OK\n" BODY("2") "S: $b OK\n";
+		world_ask(&w, "INBOX", NULL);
+		world_run(&w);
+		((struct member *)w.client->members->pdata[0])->idle_since_ms -= 60000;
+		world_ask(&w, "INBOX", FETCH_TEXT("1"))->on_event = take_time;
+		world_ask(&w, "INBOX", FETCH_TEXT("2"))->on_event = take_time;
+		world_run(&w);
+		assert_events(&w.asks[1], "examined 7 3;restart;examined 7 3;" BODY_EVENTS("1") ";ok");
+		assert_events(&w.asks[2], "examined 7 3;restart;examined 7 3;" BODY_EVENTS("2") ";ok");
+	}
+}
+
 static void test_idle_connection_ends(void **unused)
 {
 	struct world w;
@@ -991,6 +1019,7 @@ int main(void)
 		cmocka_unit_test(test_garbage),
 		cmocka_unit_test(test_dead_since_long),
 		cmocka_unit_test(test_lost_without_a_word),
+		cmocka_unit_test(test_several_lost_without_a_word),
 		cmocka_unit_test(test_idle_connection_ends),
 		cmocka_unit_test(test_token_expires),
 		cmocka_unit_test(test_token_expires_each_time),
