@@ -12,7 +12,7 @@ from lab.place import quote
 from probe import Blocked, error_lines, failure, within
 from witness import mount_path, read
 
-NEEDLES = (17, 1999)
+NEEDLES_OF = ("Архів", "Projects/Alpha")  # small ones: Dovecot reads each message of a folder for a word in it
 
 
 def text(number, cyrillic):
@@ -64,16 +64,14 @@ def selectable(truth):
 
 def test_the_servers_own_search_says_the_same(place, truth, shared, selectable):
     client = place.imap()
-    numbers = {uid_of(message): (mount_path(folder), uid) for folder, messages in truth.items()
-               for uid, message in messages.items() if uid_of(message)}
-    for number in NEEDLES:
-        folder, uid = numbers[number]
+    for folder in NEEDLES_OF:
+        number, uid = uid_of(truth[folder][5]), 5
         for word in (text(number, False), text(number, True)):
-            inside = [name for name in selectable if mount_path(name) == folder or mount_path(name).startswith(folder + "/")]
+            inside = [name for name in selectable if name == folder or name.startswith(folder + "/")]
             expected = imap_search(client, inside, "TEXT", literal=word)
             assert (folder, uid) in expected and links(shared, f'in:"{folder}" {word}') == expected, word
     # Everywhere, once: servers without an index of words read all mail for it.
-    word = text(NEEDLES[0], True)
+    word = text(17, True)
     assert links(shared, word) == imap_search(client, selectable, "TEXT", literal=word)
     for query, keys, literal in (
             ("from:olena", ("FROM", "olena"), None), ("subject:рахунок", ("SUBJECT",), "рахунок"),
