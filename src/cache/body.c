@@ -193,10 +193,12 @@ static bool row_find(struct cache *cache, const struct cache_key *key, struct bo
 			row_out->length = (uint64_t)sqlite3_column_int64(query, 2);
 			row_out->hour = (uint32_t)sqlite3_column_int64(query, 3);
 			/* synced, or of this boot (the page cache outlives a process), or checked since */
-			row_out->trusted = sqlite3_column_int(query, 4) ||
-			                   row_out->offset + sizeof(struct record) + row_out->length <=
-			                           (uint64_t)sqlite3_column_int64(query, 5) ||
-			                   g_strcmp0((const char *)sqlite3_column_text(query, 6), cache->boot_id) == 0;
+			row_out->trusted = !cache->distrusts_all &&
+			                   (sqlite3_column_int(query, 4) ||
+						   row_out->offset + sizeof(struct record) + row_out->length <=
+							   (uint64_t)sqlite3_column_int64(query, 5) ||
+						   g_strcmp0((const char *)sqlite3_column_text(query, 6),
+							   cache->boot_id) == 0);
 		} else if (rc != SQLITE_DONE) {
 			cache_db_failed(cache, rc, NULL);
 		}

@@ -88,12 +88,14 @@ static void cache_free(struct cache *cache)
 	while (cache->reader_count)
 		db_close(cache->readers[--cache->reader_count]);
 	db_close(cache->writer_db);
+	index_note_clean(cache);
 	place_unlock(cache);
 	if (cache->dir_fd >= 0)
 		close(cache->dir_fd);
 	g_ptr_array_unref(cache->retired);
 	g_hash_table_unref(cache->broken);
 	g_hash_table_unref(cache->memory);
+	g_hash_table_unref(cache->recent);
 	g_hash_table_unref(cache->touched);
 	g_hash_table_unref(cache->gone);
 	g_hash_table_unref(cache->pending);

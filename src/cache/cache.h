@@ -11,8 +11,8 @@
  * Bodies: a record is a header (folder, UIDVALIDITY, UID, eol, length, SHA-256) and the octets.
  * A body becomes visible when it is complete and its row is written. No fsync a body: a record
  * beyond what is known to be on disk (its segment was written under another boot and not synced
- * since) is checked by length and digest before it is served; one that fails is dropped, and the
- * message is fetched again. Eviction drops whole segments, the least recently used first, and carries
+ * since), or in a segment that somebody was killed over or wrote into, is checked by length and digest
+ * before it is served; one that fails is dropped, and the message is fetched again. Eviction drops whole segments, the least recently used first, and carries
  * over what was used lately; it never takes what is open (unlinked files stay readable by descriptor).
  *
  * Threads: any. Writes (cache_*_put, cache_*_drop, body writers) are queued in order to one writer

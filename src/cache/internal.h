@@ -15,6 +15,8 @@
  *   lock               held while a process opens the cache, never longer
  *   index.db           SQLite; -wal, -shm
  *   index.suspect      damage was seen while running: the next open rebuilds
+ *   index.clean        size and time of index.db when the last process closed it: as long as they agree, it
+ *                      needn't be checked
  *   index.damaged-N    the last damaged one
  *   seg-XXXXXXXX.mt    bodies; an exclusive flock() means that a living process appends
  *   tmp-…              a body that streams in; locked likewise
@@ -27,6 +29,7 @@
 #include <pthread.h>
 #include <sqlite3.h>
 #include <stdatomic.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #define SCHEMA_VERSION 3
@@ -148,6 +151,9 @@ enum statement {
 	S_SEGMENT_NEW,
 	S_SEGMENT_GROWN,
 	S_SEGMENT_SYNCED,
+	S_SEGMENT_STAMP,
+	S_SEGMENT_DISTRUST,
+	S_BODIES_DISTRUST,
 	S_SEGMENT_DROP,
 	S_SEGMENTS_CLEAR,
 	S_SEGMENT_ADOPTABLE,
@@ -335,6 +341,19 @@ void place_unlock(struct cache *cache);
 /* Opens the index, makes or rebuilds it (rebuild.c). */
 int index_open(struct cache *cache, struct error *err);
 int schema_make(struct cache *cache, struct db *db);
+/* ---- what is believed without a check (trust.c) ---- */
+
+/* The SQL function row_sum(…): what a row holds tells whether it still does. An SQLite code. */
+int row_sum_register(sqlite3 *handle);
+/* SQLITE_OK, SQLITE_CORRUPT, or why it can't be told. Reads all of an index that wasn't closed by its last user. */
+int index_check(struct cache *cache, struct db *db);
+void index_note_clean(struct cache *cache); /* after the last connection was closed */
+/* When the file was written last: who wrote since wasn't us, or was killed before the row was told. */
+int64_t segment_stamp(const struct stat *st);
+void segment_note_stamp(struct db *db, uint32_t id, int64_t stamp);
+/* Each body of the segment is read against its digest before it is served. */
+int segment_distrust(struct db *db, uint32_t id, int64_t stamp);
+
 /* Clears up after processes that died. */
 void cleanup_leftovers(struct cache *cache);
 /* Writer thread (evict.c). */
@@ -349,6 +368,7 @@ struct cache {
 	int dir_fd;  /* -1 = in memory */
 	int lock_fd; /* while it is being opened */
 	bool memory_only;
+	bool distrusts_all; /* what isn't to be trusted couldn't be written down */
 	uint64_t limit_bytes, segment_bytes;
 	char boot_id[37];
 	char identity[33]; /* of the index: a rebuilt one is another */

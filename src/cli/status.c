@@ -4,7 +4,9 @@
 #include "src/cli/output.h"
 #include "src/cli/sockets.h"
 
+#include <pwd.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "src/base/banned.h"
 
@@ -55,26 +57,38 @@ static bool is_collected(const struct collection *collection, const char *mountp
 	return false;
 }
 
+/* A number where the user has no name. */
+static char *user_name(uid_t uid)
+{
+	const struct passwd *user = getpwuid(uid);
+
+	return user ? g_strdup(user->pw_name) : g_strdup_printf("%u", (unsigned)uid);
+}
+
 /* Mounted, but by another user, or its program has died or hangs. */
 static void add_silent(struct collection *collection)
 {
 	static const char *const unknown[] = {
 		"connections", "signed_in", "token_expires", "last_error", "folders", "cache", "counters"};
-	g_autoptr(GPtrArray) mounts = mounts_list();
+	g_autoptr(GPtrArray) mounts = mounts_list(MOUNTS_TABLE);
 
 	for (guint i = 0; i < mounts->len; i++) {
 		const struct mounts_entry *entry = mounts->pdata[i];
+		g_autofree char *owner = user_name(entry->uid);
 		cJSON *object;
 
-		if ((collection->mountpoint && strcmp(collection->mountpoint, entry->mountpoint) != 0) ||
-			is_collected(collection, entry->mountpoint))
+		if (collection->mountpoint ? strcmp(collection->mountpoint, entry->mountpoint) != 0
+					   : !mounts_concern(entry, geteuid()))
+			continue;
+		if (is_collected(collection, entry->mountpoint))
 			continue;
 		object = cJSON_CreateObject();
 		cJSON_AddStringToObject(object, "account", entry->source);
 		cJSON_AddNullToObject(object, "user");
 		cJSON_AddNullToObject(object, "host");
 		cJSON_AddStringToObject(object, "mountpoint", entry->mountpoint);
-		cJSON_AddStringToObject(object, "state", "no-answer");
+		cJSON_AddStringToObject(object, "state", entry->uid == geteuid() ? "no-answer" : "other-user");
+		cJSON_AddStringToObject(object, "owner", owner);
 		for (size_t j = 0; j < G_N_ELEMENTS(unknown); j++)
 			cJSON_AddNullToObject(object, unknown[j]);
 		cJSON_AddItemToArray(collection->mounts, object);
@@ -171,13 +185,17 @@ static int print_mount(const cJSON *mount, struct error *err)
 	g_autofree char *account = clean(mount, "account");
 	g_autofree char *user = clean(mount, "user");
 	g_autofree char *host = clean(mount, "host");
-	bool silent = strcmp(output_member_text(mount, "state") ? output_member_text(mount, "state") : "",
-			      "no-answer") == 0;
+	g_autofree char *state = clean(mount, "state");
+	g_autofree char *owner = clean(mount, "owner");
 	int code;
 
-	if (silent)
-		return output_print(err, "%s  %s\n  state       no answer: another user's, or its program has died\n",
-			mountpoint, account);
+	if (strcmp(state, "no-answer") == 0)
+		return output_print(err,
+			"%s  %s\n  state       no answer: its program has died or hangs (mailtree umount %s)\n",
+			mountpoint, account, mountpoint);
+	if (strcmp(state, "other-user") == 0)
+		return output_print(
+			err, "%s  %s\n  state       mounted by %s, who can ask for more\n", mountpoint, account, owner);
 	code = output_print(err, "%s  %s (%s at %s)\n", mountpoint, account, user, host);
 	code = code ? code : print_state(mount, err);
 	code = code ? code : print_folders(mount, err);
@@ -252,10 +270,12 @@ const struct command command_status = {
 	.name = "status",
 	.arguments = "[MOUNTPOINT]",
 	.summary = "what is mounted, and how it is",
-	.description = "Connection and sign-in, the cache, the last error, and with --json all counters.\n\n"
-		       "Example:\n"
-		       "  mailtree status\n"
-		       "  mailtree status ~/Mail --json",
+	.description =
+		"Connection and sign-in, the cache, the last error, and with --json all counters. Shows your own\n"
+		"mounts; root sees everybody's.\n\n"
+		"Example:\n"
+		"  mailtree status\n"
+		"  mailtree status ~/Mail --json",
 	.arguments_min = 0,
 	.arguments_max = 1,
 	.run = run,

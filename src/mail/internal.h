@@ -110,6 +110,7 @@ struct mail_folder {
 	int64_t checked_at; /* seconds since 1970; 0 = never complete */
 	int64_t mtime, flags_mtime;
 	bool identified;    /* in this process the known messages were seen to be the same */
+	bool told;          /* loop only: the server spoke of a change after the last check began */
 	GHashTable *broken; /* uid → struct broken; NULL = none */
 	/* loop only */
 	struct sync *sync;
@@ -128,6 +129,18 @@ struct mail_folder {
 	atomic_uint walk_hits;
 	atomic_bool walk_posted; /* the loop will look at walk_uid */
 	atomic_int lister;       /* the program that opened the directory last; 0 = unknown */
+};
+
+/* watch.c: the folder in use */
+struct watch {
+	atomic_bool wanted;
+	atomic_uint number;    /* of the folder used last; 0 = none lately */
+	atomic_ullong used_ms; /* clock_ms() */
+	/* loop only */
+	struct mail_folder *next, *folder; /* used last; watched, by the source and by polling. References, or NULL */
+	struct loop_timer *settle, *check, *poll, *end;
+	uint64_t checked_ms; /* clock_ms() of the last check that it began */
+	bool flags;          /* the check is about flags, too */
 };
 
 struct mail {
@@ -152,6 +165,8 @@ struct mail {
 	GQueue streams;                /* struct streaming * */
 	GQueue held;                   /* struct held *: large bodies that came lately, cached or not */
 	GQueue parks;                  /* loop only: every park that isn't finished */
+
+	struct watch watch;
 
 	/* loop only */
 	struct tree_check *tree_check;
@@ -199,6 +214,7 @@ bool mail_stale_allowed(const struct mail *mail, int64_t checked_at);
 /* tree.c */
 int tree_load(struct mail *mail, struct error *err); /* from the cache */
 void tree_check_begin(struct mail *mail, struct park *park);
+void tree_kick(struct mail *mail); /* a check now, for nobody in particular; loop only */
 void tree_free(struct mail *mail);
 /* The stored inode number for a key. */
 uint32_t tree_number(struct mail *mail, const char *key);
@@ -212,11 +228,18 @@ char *folder_name_make(const char *component, const char *raw, bool maildir, boo
 /* sync.c */
 void sync_park(struct mail *mail, struct park *park); /* park_fn: folder ready/fresh */
 void sync_free(struct sync *sync);
-void sync_kick(struct mail *mail, struct mail_folder *folder);   /* a check now, for nobody in particular; loop only */
-bool folder_load(struct mail *mail, struct mail_folder *folder); /* from the cache; true = listing there */
+void sync_kick(struct mail *mail, struct mail_folder *folder); /* a check now, for nobody in particular; loop only */
+void sync_check(struct mail *mail, struct mail_folder *folder, bool flags); /* the same; flags too */
+bool folder_load(struct mail *mail, struct mail_folder *folder);            /* from the cache; true = listing there */
 /* Seconds of clock_ms() until which a check of now holds. */
 unsigned fresh_until(const struct mail *mail, uint64_t now_ms);
 
+/* watch.c: the folder in use is watched, and checked when the server tells of a change */
+void watch_use(struct mail *mail, struct mail_folder *folder); /* any thread; cheap */
+void watch_check_ended(struct mail *mail, struct mail_folder *folder, bool well);
+void watch_forget(struct mail *mail, struct mail_folder *folder); /* it is gone */
+char *watch_path(struct mail *mail); /* of the watched folder, g_free it; NULL = none; loop only */
+void watch_stop(struct mail *mail);
 /* search.c */
 void searches_free(struct mail *mail);
 
@@ -272,4 +295,6 @@ void walk_missed(struct mail *mail, struct mail_folder *folder, uint32_t uid, in
 void walk_hit(struct mail *mail, struct mail_folder *folder, uint32_t uid);             /* any thread; cheap */
 /* A body of bulk work has come, or won't. Loop only. */
 void walk_arrived(struct mail *mail, struct mail_folder *folder, uint64_t bytes, bool well);
+/* The first octets of a fetch have come, so long after it was asked for. */
+void walk_answered(struct mail_folder *folder, uint64_t after_ms);
 void walk_free(struct mail_folder *folder);

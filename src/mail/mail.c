@@ -93,6 +93,7 @@ void mail_free(struct mail *mail)
 		park_finish(park, ERR_INTERRUPTED, &err);
 	}
 	loop_timer_cancel(mail->walk_timer);
+	watch_stop(mail);
 	g_hash_table_iter_init(&iter, mail->by_raw);
 	while (g_hash_table_iter_next(&iter, NULL, (void **)&folder)) {
 		sync_free(folder->sync);
@@ -161,6 +162,7 @@ void mail_set_listener(struct mail *mail, mail_event_fn fn, void *ctx)
 	pthread_rwlock_wrlock(&mail->listener_lock);
 	mail->listener_ctx = ctx;
 	mail->listener = fn;
+	atomic_store(&mail->watch.wanted, fn && !mail->config.offline);
 	pthread_rwlock_unlock(&mail->listener_lock);
 }
 

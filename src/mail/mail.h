@@ -60,6 +60,7 @@ struct mail_config {
 	int64_t stale_s; /* -1 = never */
 	uint64_t daily_bytes;
 	bool eol_lf, broken_stub, offline, prefetch;
+	bool flags;   /* programs are shown them: changes of flags alone are worth a check */
 	bool maildir; /* no folder is called cur, new or tmp: these have a meaning to who reads the tree */
 };
 
@@ -278,7 +279,10 @@ struct mail_event {
 };
 /* Called from the loop's thread (or whichever changed it), with no lock held; must not block: queue it. */
 typedef void (*mail_event_fn)(void *ctx, const struct mail_event *event);
-/* When this returns, the listener before isn't called any more. Not from within it. */
+/*
+ * When this returns, the listener before isn't called any more. Not from within it. With a listener the folder that is
+ * in use is watched: what the server tells of it is checked at once (watch.c).
+ */
 void mail_set_listener(struct mail *mail, mail_event_fn fn, void *ctx);
 
 /* ---- the account as a whole ---- */

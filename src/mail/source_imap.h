@@ -13,6 +13,8 @@ struct source_imap {
 	struct mail_source base;
 	struct imap_client *client;
 	struct auth *auth;
+	source_told_fn told; /* of the watch */
+	void *told_ctx;
 	/* under way: a mount may end before they do */
 	GQueue lists;      /* struct list_run */
 	GQueue syncs;      /* struct run */

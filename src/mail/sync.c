@@ -561,6 +561,7 @@ static void on_done(void *ctx, int code, const struct error *err)
 			atomic_store(&folder->flags_until_s, retry_s);
 		}
 	}
+	watch_check_ended(mail, folder, !code);
 	parks_end(sync, shown, code, &problem);
 	sync_free(sync);
 	park_all_again(mail, &folder->flag_parks);
@@ -594,10 +595,10 @@ static void sync_start(struct mail *mail, struct mail_folder *folder, struct sou
 		.ctx = sync,
 	};
 	listing = folder->listing;
-	if (known.uidvalidity && !folder->identified && listing && listing->rows->len) {
+	if (known.uidvalidity && listing && listing->rows->len) {
 		guint last = listing->rows->len - 1;
 
-		sync->job.identify = true;
+		sync->job.identify = !folder->identified;
 		sync->job.probes[0] = g_array_index(listing->rows, struct row, 0).uid;
 		if (last)
 			sync->job.probes[1] = g_array_index(listing->rows, struct row, last).uid;
@@ -605,7 +606,16 @@ static void sync_start(struct mail *mail, struct mail_folder *folder, struct sou
 			sync->job.probes[2] = g_array_index(listing->rows, struct row, last / 2).uid;
 	}
 	folder->sync = sync;
+	folder->told = false;
 	mail->source->ops->sync(mail->source, &sync->job);
+}
+
+/* Where programs are shown flags they are asked for, too: without change numbers that is a command of its own. */
+static bool flags_due(const struct mail *mail, const struct mail_folder *folder, bool force)
+{
+	uint64_t at_ms = folder->flags_ms;
+
+	return mail->config.flags && (force || !at_ms || clock_ms() - at_ms >= mail->config.poll_s * 1000ull);
 }
 
 void sync_park(struct mail *mail, struct park *park)
@@ -639,15 +649,21 @@ void sync_park(struct mail *mail, struct park *park)
 		return;
 	}
 	loaded = folder_load(mail, folder);
-	sync_start(mail, folder, loaded ? folder->state : (struct source_state){0}, park->want_flags);
+	sync_start(mail, folder, loaded ? folder->state : (struct source_state){0},
+		park->want_flags || flags_due(mail, folder, park->force));
 	park_wait_in(park, &folder->sync->parks);
+}
+
+void sync_check(struct mail *mail, struct mail_folder *folder, bool flags)
+{
+	if (!folder->gone && !folder->sync && !mail->config.offline)
+		sync_start(mail, folder, folder_load(mail, folder) ? folder->state : (struct source_state){0}, flags);
 }
 
 void sync_kick(struct mail *mail, struct mail_folder *folder)
 {
 	atomic_store(&folder->fresh_until_s, 0);
-	if (!folder->gone && !folder->sync && !mail->config.offline)
-		sync_start(mail, folder, folder_load(mail, folder) ? folder->state : (struct source_state){0}, false);
+	sync_check(mail, folder, false);
 }
 
 /* ---- questions ---- */
@@ -686,7 +702,10 @@ int mail_folder_fresh(
 {
 	if (waiter->pid)
 		atomic_store_explicit(&folder->lister, waiter->pid, memory_order_relaxed);
-	if (mail->config.offline || (folder->attributes & MAIL_FOLDER_NOSELECT) || is_fresh(folder, waiter, force))
+	if (mail->config.offline || (folder->attributes & MAIL_FOLDER_NOSELECT))
+		return mail_folder_ready(mail, folder, waiter, err);
+	watch_use(mail, folder);
+	if (is_fresh(folder, waiter, force))
 		return mail_folder_ready(mail, folder, waiter, err);
 	return park_new(mail, waiter, sync_park, folder, 0, 0, force);
 }

@@ -517,6 +517,7 @@ static void apply(struct tree_check *check, uint32_t session)
 
 	for (guint i = 0; i < gone->len; i++) {
 		folder = gone->pdata[i];
+		watch_forget(mail, folder);
 		folder_event(mail, MAIL_EVENT_FOLDER_GONE, folder, gone_parents->pdata[i], folder->name);
 	}
 	for (guint i = 0; i < renamed->len; i++) {
@@ -581,10 +582,24 @@ static void on_done(void *ctx, uint32_t session, int code, const struct error *e
 	check_end(check, code, &problem);
 }
 
+void tree_kick(struct mail *mail)
+{
+	struct tree_check *check;
+
+	if (mail->tree_check)
+		return;
+	check = mail->tree_check = g_new0(struct tree_check, 1);
+	check->mail = mail;
+	check->started_ms = clock_ms();
+	check->listed = g_array_new(FALSE, FALSE, sizeof(struct listed));
+	g_array_set_clear_func(check->listed, listed_clear);
+	check->job = (struct source_list_job){
+		.folder = on_folder, .restart = on_restart, .done = on_done, .ctx = check};
+	mail->source->ops->list(mail->source, &check->job);
+}
+
 void tree_check_begin(struct mail *mail, struct park *park)
 {
-	struct tree_check *check = mail->tree_check;
-
 	if (park->force && mail->tree_attempt_ms >= park->since_ms) {
 		/* what is known is no answer to who wants it checked */
 		park_finish(park, mail->tree_failure.code, &mail->tree_failure);
@@ -602,19 +617,8 @@ void tree_check_begin(struct mail *mail, struct park *park)
 		park_finish(park, mail->tree_known ? 0 : ERR_UNREACHABLE, &err);
 		return;
 	}
-	if (!check) {
-		check = mail->tree_check = g_new0(struct tree_check, 1);
-		check->mail = mail;
-		check->started_ms = clock_ms();
-		check->listed = g_array_new(FALSE, FALSE, sizeof(struct listed));
-		g_array_set_clear_func(check->listed, listed_clear);
-		check->job = (struct source_list_job){
-			.folder = on_folder, .restart = on_restart, .done = on_done, .ctx = check};
-		park_wait_in(park, &check->parks);
-		mail->source->ops->list(mail->source, &check->job);
-		return;
-	}
-	park_wait_in(park, &check->parks);
+	tree_kick(mail);
+	park_wait_in(park, &mail->tree_check->parks);
 }
 
 /* ---- questions ---- */

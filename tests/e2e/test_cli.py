@@ -21,6 +21,11 @@ def one_line(result):
     return result.stderr
 
 
+def is_of(home, entry):
+    """Whether a mount of `status --json` is one of this test."""
+    return entry["mountpoint"].startswith(f"{home.path}/")
+
+
 # The command line
 
 def test_version(home):
@@ -175,8 +180,9 @@ def test_a_mount_whose_process_was_killed_is_cleared_away(home, wait_for):
     mount.process.kill()
     mount.process.wait()
     mount.process = None
-    status = json.loads(home.run("status", "--json", check=True).stdout)
+    status = [entry for entry in json.loads(home.run("status", "--json", check=True).stdout) if is_of(home, entry)]
     assert [(entry["mountpoint"], entry["state"]) for entry in status] == [(str(mount.path), "no-answer")]
+    assert "has died or hangs" in home.run("status", mount, check=True).stdout
     assert not list((home.path / "run" / "mailtree").iterdir()), "the dead socket was removed"
     result = home.run("mount", "work", mount)
     assert result.returncode == 1 and "died" in one_line(result)
@@ -207,8 +213,10 @@ def test_umount_by_a_symbolic_link_and_from_elsewhere(home):
 # status
 
 def test_status_of_nothing(home):
-    result = home.run("status", check=True)
-    assert "othing is mounted" in result.stdout
+    """What other tests of this user have mounted meanwhile is shown, and no matter here."""
+    entries = json.loads(home.run("status", "--json", check=True).stdout)
+    assert not [entry for entry in entries if is_of(home, entry)]
+    assert str(home.path) not in home.run("status", check=True).stdout
     assert home.run("status", home.path).returncode == 1
 
 

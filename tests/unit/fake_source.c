@@ -449,6 +449,56 @@ bool fake_is_cut(struct fake_source *fake)
 	return cut;
 }
 
+/* ---- the watch ---- */
+
+static void watch(struct mail_source *source, const char *name, source_told_fn told, void *ctx)
+{
+	struct fake_source *fake = self(source);
+
+	fake_lock(fake);
+	g_free(fake->watched);
+	fake->watched = g_strdup(name);
+	fake->told = told;
+	fake->told_ctx = ctx;
+	fake_unlock(fake);
+}
+
+char *fake_watched(struct fake_source *fake)
+{
+	char *name;
+
+	fake_lock(fake);
+	name = g_strdup(fake->watched);
+	fake_unlock(fake);
+	return name;
+}
+
+struct telling {
+	struct fake_source *fake;
+	bool with_state, flags_only;
+};
+
+static void tell(void *data)
+{
+	g_autofree struct telling *telling = data;
+	struct fake_source *fake = telling->fake;
+	struct fake_folder *folder;
+
+	fake_lock(fake);
+	folder = fake->watched ? folder_find(fake, fake->watched) : NULL;
+	if (folder)
+		fake->told(fake->told_ctx, telling->with_state ? &folder->state : NULL, telling->flags_only);
+	fake_unlock(fake);
+}
+
+void fake_tell(struct fake_source *fake, bool with_state, bool flags_only)
+{
+	struct telling *telling = g_new0(struct telling, 1);
+
+	*telling = (struct telling){fake, with_state, flags_only};
+	loop_post(fake->loop, tell, telling);
+}
+
 /* ---- searches: of words and flags ---- */
 
 static bool matches(const struct fake_message *message, const struct query *query)
@@ -544,6 +594,7 @@ static void fake_free(struct mail_source *source)
 	g_ptr_array_unref(fake->folders);
 	g_array_unref(fake->asked);
 	pthread_mutex_destroy(&fake->lock);
+	g_free(fake->watched);
 	g_free(fake);
 }
 
@@ -553,6 +604,7 @@ static const struct mail_source_ops ops = {
 	.sync = sync_folder,
 	.fetch = fetch,
 	.cancel_fetch = cancel_fetch,
+	.watch = watch,
 	.search = search,
 	.status = status,
 	.retry_now = retry_now,

@@ -625,6 +625,41 @@ static void test_mounts_resolve(void **state)
 	unlink(link);
 }
 
+/* One's own, another's (with a space in its place), one hidden by what was mounted over it, one that isn't ours. */
+static void test_mounts_of_users(void **state)
+{
+	static const char table[] =
+		"work /home/a/Mail fuse.mailtree ro,user_id=1000,group_id=1000,default_permissions 0 0\n"
+		"work:b@x /home/b/My\\040Mail fuse.mailtree ro,user_id=1001,group_id=1001 0 0\n"
+		"root /srv/mail fuse.mailtree ro,user_id=0,group_id=0 0 0\n"
+		"hidden /mnt fuse.mailtree ro,user_id=1000 0 0\n"
+		"tmpfs /mnt tmpfs rw 0 0\n"
+		"other /home/a/ssh fuse.sshfs rw,user_id=1000 0 0\n";
+	static const struct {
+		uid_t uid;
+		const char *places;
+	} cases[] = {{1000, "/home/a/Mail "}, {1001, "/home/b/My Mail "}, {1002, ""},
+		{0, "/home/a/Mail /home/b/My Mail /srv/mail "}};
+	struct fixture *f = *state;
+	g_autofree char *path = g_build_filename(f->dir, "table", NULL);
+	g_autoptr(GPtrArray) mounts = NULL;
+
+	assert_true(g_file_set_contents(path, table, -1, NULL));
+	mounts = mounts_list(path);
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		g_autoptr(GString) places = g_string_new(NULL);
+
+		for (guint j = 0; j < mounts->len; j++) {
+			const struct mounts_entry *entry = mounts->pdata[j];
+
+			if (mounts_concern(entry, cases[i].uid))
+				g_string_append_printf(places, "%s ", entry->mountpoint);
+		}
+		assert_string_equal(places->str, cases[i].places);
+	}
+	unlink(path);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -648,6 +683,7 @@ int main(void)
 		cmocka_unit_test(test_output_cell),
 		cmocka_unit_test(test_output_size),
 		cmocka_unit_test_setup_teardown(test_mounts_resolve, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_mounts_of_users, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
