@@ -5,11 +5,14 @@ import json
 import os
 import re
 import signal
+import subprocess
 
 import pytest
+from lab import generator, mailboxes, net
 from lab.imapmodel import Model
+from lab.maildir import served_bytes
 from lab.place import quote
-from probe import Blocked, error_lines, failure, within
+from probe import Blocked, error_lines, failure, uids, within
 from witness import mount_path, read
 
 NEEDLES_OF = ("Архів", "Projects/Alpha")  # small ones: Dovecot reads each message of a folder for a word in it
@@ -261,8 +264,8 @@ def test_command(place, truth, shared, module_home, selectable, home):
     rows = json.loads(module_home.run("search", "work", word, "--json", check=True).stdout)
     assert [row["path"] for row in rows] == through_mount
     listed = json.loads(module_home.run("ls", "work", "INBOX", "--json", check=True).stdout)
-    uids = {row["uid"] for row in rows if row["folder"] == "INBOX"}
-    assert uids and [row for row in rows if row["folder"] == "INBOX"] == [row for row in listed if row["uid"] in uids]
+    chosen = {row["uid"] for row in rows if row["folder"] == "INBOX"}
+    assert chosen and [row for row in rows if row["folder"] == "INBOX"] == [row for row in listed if row["uid"] in chosen]
     assert json.loads(module_home.run("search", "work", "subject:nothing-has-it", "--json", check=True).stdout) == []
     several = module_home.run("search", "work", "in:INBOX", "from:olena", "is:flagged", check=True).stdout.splitlines()
     assert several and several == module_home.run("search", "work", "in:INBOX from:olena is:flagged", check=True).stdout.splitlines()
@@ -281,3 +284,34 @@ def test_command_fails(scripted, place, home):
     assert result.returncode == 4 and result.stdout == ""
     help_text = home.run("search", "--help", check=True).stdout
     assert "Example:" in help_text and "in:FOLDER" in help_text
+
+
+# ---- programs that walk everything ----
+
+def test_a_walker_doesnt_stall_others(place, fresh_user, mount, proxy):
+    """rg reads all mail over a slow line; who wants one message has it soon, and a thumbnailer pulls no folder."""
+    user = fresh_user()
+    store = place.dovecot.maildir(user)
+    mailboxes.fill_bulk(store, 500, "Big", mean_bytes=60_000)
+    expected = mailboxes.fill_messages(store, "INBOX", [generator.make_message(1, number) for number in range(1, 9)])
+    line = proxy(bits_per_s=16e6, rtt_ms=20)
+    mounted = mount(user, keys={"port": line.port})
+    big, small = uids(mounted / "Big"), uids(mounted / "INBOX")
+    # Three pictures of a file manager's window: that's no walk.
+    before = line.counters.bytes_down
+    for uid in (400, 30, 250):
+        with open(big[uid], "rb", buffering=0) as file:
+            assert file.read(4096)
+    assert line.counters.bytes_down - before < 3 * 250_000 + 1_500_000
+    before = line.counters.bytes_down
+    with subprocess.Popen(["rg", "-c", "needle", mounted / "Big"], stdout=subprocess.DEVNULL) as walker:
+        try:
+            net.wait_until(lambda: line.counters.bytes_down - before > 1_000_000, what="the walk")
+            for uid, message in expected.items():
+                with within(3):
+                    assert read(small[uid]) == served_bytes(message.content)
+            with within(3):
+                assert len(os.listdir(mounted / "INBOX")) == len(expected)
+            assert walker.poll() is None, "it was over too early to be in anybody's way"
+        finally:
+            walker.kill()
