@@ -18,6 +18,7 @@
 #define PARTS_AT_ONCE 8u       /* folders of one search that are asked at once: some for each connection */
 #define INTERACTIVE_FOLDERS 4u /* more are bulk work, which leaves a connection to who reads */
 #define ASKED_AGAIN_MAX 2u     /* of a folder that is numbered anew while it is searched */
+#define MATCHED_AT_ONCE 200u   /* messages that are matched here before the loop's other business has its turn */
 
 struct found {
 	uint32_t folder; /* index in folders */
@@ -55,10 +56,12 @@ struct part {
 	struct search *search;
 	struct mail_folder *folder; /* a reference */
 	struct source_search_job job;
-	struct imap_set uids;
+	struct imap_set uids, matching;
 	uint32_t uidvalidity;
 	unsigned asked;
-	bool checked; /* its listing is as new as the search */
+	bool checked;     /* its listing is as new as the search */
+	bool narrow;      /* what isn't ASCII in the query is to be matched here */
+	uint32_t matched; /* up to this UID */
 };
 
 /* ---- results ---- */
@@ -243,6 +246,7 @@ static void part_free(struct part *part)
 {
 	g_queue_remove(&part->search->parts, part);
 	imap_set_fini(&part->uids);
+	imap_set_fini(&part->matching);
 	mail_folder_unref(part->folder);
 	g_free(part);
 }
@@ -300,6 +304,8 @@ static void part_ask(struct part *part)
 	struct mail *mail = part->search->mail;
 
 	part->asked++;
+	part->matched = 0;
+	imap_set_clear(&part->matching);
 	part->job.uidvalidity = part->folder->state.uidvalidity;
 	imap_set_clear(&part->uids);
 	mail->source->ops->search(mail->source, &part->job);
@@ -355,6 +361,49 @@ static void part_collect(struct part *part)
 	g_array_append_val(results->numbers, folder->message_number);
 }
 
+/* Takes those that don't match what the server couldn't look for out of what it found, some at a time. */
+static void part_match(void *data)
+{
+	struct part *part = data;
+	struct search *search = part->search;
+	struct listing *listing = part->folder->listing;
+	unsigned left = MATCHED_AT_ONCE;
+	guint at = listing ? listing_after(listing, part->matched) : 0;
+
+	for (; listing && at < listing->rows->len && left; at++) {
+		uint32_t uid = g_array_index(listing->rows, struct row, at).uid;
+		struct mail_details details = {0};
+
+		part->matched = uid;
+		if (!imap_set_has(&part->uids, uid))
+			continue;
+		left--;
+		if (mail_message_details(search->mail, part->folder, uid, &details, NULL) == 0 &&
+			query_matches_wide(search->query, details.from, details.to, details.subject))
+			imap_set_add(&part->matching, uid, uid);
+		mail_details_fini(&details);
+	}
+	if (listing && at < listing->rows->len && !search->error.code) {
+		loop_post(search->mail->loop, part_match, part);
+		return;
+	}
+	imap_set_fini(&part->uids);
+	part->uids = part->matching;
+	imap_set_init(&part->matching);
+	part_collect(part);
+	part_end(part);
+}
+
+static void part_take(struct part *part)
+{
+	if (part->narrow && part->uids.ranges->len) {
+		part_match(part);
+		return;
+	}
+	part_collect(part);
+	part_end(part);
+}
+
 static void part_checked(struct part *part, int code)
 {
 	if (code) {
@@ -366,8 +415,7 @@ static void part_checked(struct part *part, int code)
 		part_ask(part);
 		return;
 	}
-	part_collect(part);
-	part_end(part);
+	part_take(part);
 }
 
 static void on_checked(struct mail_waiter *waiter, int code)
@@ -385,9 +433,11 @@ static void part_check(struct part *part)
 		part_checked(part, code);
 }
 
-static void on_found(void *ctx, uint32_t uidvalidity, const struct imap_set *uids)
+static void on_found(void *ctx, uint32_t uidvalidity, const struct imap_set *uids, bool narrow)
 {
 	struct part *part = ctx;
+
+	part->narrow = narrow;
 
 	part->uidvalidity = uidvalidity;
 	for (guint i = 0; i < uids->ranges->len; i++) {
@@ -395,6 +445,17 @@ static void on_found(void *ctx, uint32_t uidvalidity, const struct imap_set *uid
 
 		imap_set_add(&part->uids, range.first, range.last);
 	}
+}
+
+static bool has_wide_word(const struct query *query)
+{
+	for (guint i = 0; i < query->terms->len; i++) {
+		const struct query_term *term = &g_array_index(query->terms, struct query_term, i);
+
+		if (term->kind == QUERY_WORD && query_term_is_wide(term))
+			return true;
+	}
+	return false;
 }
 
 static void on_done(void *ctx, int code, const struct error *err)
@@ -410,14 +471,24 @@ static void on_done(void *ctx, int code, const struct error *err)
 		part_fail(part, code, err);
 		return;
 	}
+	if (part->narrow && has_wide_word(part->search->query)) {
+		struct search *search = part->search;
+
+		if (!search->error.code) {
+			error_set(&search->error, ERR_INVALID, "the server looks for words in ASCII only");
+			error_hint(&search->error,
+				"from:, to: and subject: find other letters, and so does grep in .mailtree/text");
+		}
+		part_end(part);
+		return;
+	}
 	if (part->uids.ranges->len)
 		folder_load(part->search->mail, part->folder);
 	if (part->uids.ranges->len && !part->checked && !is_listed(part)) {
 		part_check(part);
 		return;
 	}
-	part_collect(part);
-	part_end(part);
+	part_take(part);
 }
 
 static void part_start(struct search *search, struct mail_folder *folder)
@@ -427,6 +498,7 @@ static void part_start(struct search *search, struct mail_folder *folder)
 	part->search = search;
 	part->folder = mail_folder_ref(folder);
 	imap_set_init(&part->uids);
+	imap_set_init(&part->matching);
 	part->job = (struct source_search_job){
 		.name = folder->raw,
 		.query = search->query,

@@ -128,31 +128,40 @@ def searches(server):
     return [line for line in server.lines if b" UID SEARCH " in line and not line.rstrip().endswith(b" ALL")]
 
 
-def test_a_server_that_knows_no_charset(scripted, mount):
+def test_a_server_that_knows_ascii_only(scripted, mount):
+    """Exchange: it answers so to CHARSET, and finds nothing for other octets than ASCII without."""
     def refuse(session, command):
-        if b"CHARSET" in command.line:
-            return command.tag + b" NO [BADCHARSET (US-ASCII)] no such charset\r\n"
+        if b"CHARSET" in command.line or re.search(rb"[\x80-\xff]", command.line):
+            return command.tag + b" NO [BADCHARSET (US-ASCII)] The specified charset is not supported.\r\n"
         return session.answer(command)
-    server = scripted(Model({"INBOX": [b"Subject: x\r\n\r\ny"], "Sent": []}), {"UID SEARCH": refuse})
+    mails = ["=?utf-8?B?0KDQsNGF0YPQvdC+0Lo=?= 1", "Рахунок 2", "invoice 3"]
+    model = Model({"INBOX": [f"From: Олена <olena@contoso.example>\r\nSubject: {subject}\r\n\r\ny".encode() for subject in mails],
+                   "Sent": []})
+    server = scripted(model, {"UID SEARCH": refuse})
     mounted = mount(text=server.account("work"))
-    assert links(mounted, "рахунок") == {("INBOX", 1)}
+    # Fields are in the index: what the server can't look for is matched here.
+    assert links(mounted, "subject:рахунок from:contoso") == {("INBOX", 1), ("INBOX", 2)}
     asked = searches(server)
-    assert len([line for line in asked if b"CHARSET" in line]) <= 2
+    assert [line.split(b" ", 1)[1] for line in asked if b"CHARSET" not in line] == [b'UID SEARCH FROM "contoso"'] * 2
     # From then on it is asked so at once.
-    assert links(mounted, "лист") == {("INBOX", 1)}
-    assert [b"CHARSET" in line for line in searches(server)[len(asked):]] == [False, False]
+    assert links(mounted, "from:олена") == {("INBOX", 1), ("INBOX", 2), ("INBOX", 3)}
+    assert not [line for line in server.lines[server.lines.index(asked[-1]) + 1:] if b"CHARSET" in line]
+    # Words aren't: to find nothing would be wrong.
+    assert failure(os.listdir, mounted / ".mailtree" / "search" / "рахунок") == "EINVAL"
+    assert error_lines(mounted, 'search "рахунок": the server looks for words in ASCII only .*mailtree/text')
+    assert links(mounted, "invoice") == {("INBOX", 1), ("INBOX", 2), ("INBOX", 3)}
 
 
-def test_a_server_that_searches_ascii_only(scripted, mount):
+def test_a_folder_that_cant_be_searched(scripted, mount):
     def refuse(session, command):
-        if re.search(rb"[\x80-\xff]", command.line):
-            return command.tag + b" NO [BADCHARSET] what is that\r\n"
+        if session.selected.raw == b"Odd":
+            return command.tag + b" NO [SERVERBUG] I fell over a message\r\n"
         return session.answer(command)
-    server = scripted(Model({"INBOX": [b"Subject: x\r\n\r\ny"]}), {"UID SEARCH": refuse})
-    mounted = mount(text=server.account("work"))
-    assert failure(os.listdir, mounted / ".mailtree" / "search" / "рахунок") == "EIO"
-    assert error_lines(mounted, "search \"рахунок\": .*what is that")
-    assert links(mounted, "invoice") == {("INBOX", 1)}
+    one = b"Subject: x\r\n\r\ny"
+    mounted = mount(text=scripted(Model({"INBOX": [one], "Odd": [one], "Odd/Inside": [one]}), {"UID SEARCH": refuse}).account("work"))
+    assert links(mounted, "word") == {("INBOX", 1), ("Odd/Inside", 1)}
+    assert error_lines(mounted, 'search "word": Odd: .*fell over a message')
+    assert links(mounted, "in:Odd word") == {("Odd/Inside", 1)}
 
 
 HOSTILE = ('" (', 'x" TEXT "y', "a\\", '{5}', "{3+}", "* OK", ") DELETED", "A1 LOGOUT", "%n%s", "'; drop", "\\Deleted")
