@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The program: what holds for every command, and which one it is. */
-#include "src/cli/command.h"
+/* The program: what holds for every command. */
+#include "src/cli/commands.h"
 #include "src/cli/output.h"
 #include "src/mime/mime.h"
 
@@ -13,21 +13,6 @@
 #include <sys/stat.h>
 
 #include "src/base/banned.h"
-
-static const struct command *const commands[] = {
-	&command_mount,
-	&command_umount,
-	&command_ls,
-	&command_cat,
-	&command_search,
-	&command_status,
-	&command_login,
-	&command_logout,
-	&command_token,
-	&command_doctor,
-	&command_warm,
-	&command_cache,
-};
 
 static void process_harden(void)
 {
@@ -42,21 +27,13 @@ static void process_harden(void)
 	signal(SIGXFSZ, SIG_IGN);
 }
 
-static const struct command *command_find(const char *name)
-{
-	for (size_t i = 0; i < G_N_ELEMENTS(commands); i++)
-		if (strcmp(commands[i]->name, name) == 0)
-			return commands[i];
-	return NULL;
-}
-
 static int help_print(GOptionContext *context, struct error *err)
 {
 	g_autoptr(GString) list = g_string_new("Commands:\n");
 	g_autofree char *help = NULL;
 
-	for (size_t i = 0; i < G_N_ELEMENTS(commands); i++)
-		g_string_append_printf(list, "  %-8s %s\n", commands[i]->name, commands[i]->summary);
+	for (const struct command *const *command = commands; *command; command++)
+		g_string_append_printf(list, "  %-8s %s\n", (*command)->name, (*command)->summary);
 	g_string_append(list,
 		"\n`mailtree COMMAND --help` explains each; mailtree(1) and mailtree-config(5) tell more.\n\n"
 		"Example:\n"
@@ -100,7 +77,7 @@ static int global_parse(struct call *call, struct error *err)
 	if (version)
 		return output_print(err, "mailtree " MAILTREE_VERSION "\n");
 	name = call->words[0] ? call->words[1] : NULL;
-	call->command = name ? command_find(name) : NULL;
+	call->command = name ? commands_find(name) : NULL;
 	if (call->command)
 		return 0;
 	error_set(err, ERR_USAGE, name ? "%s: no such command" : "no command is given", name);

@@ -5,6 +5,7 @@
 #include "src/cli/command.h"
 #include "src/cli/daemon.h"
 #include "src/cli/mounts.h"
+#include "src/cli/readiness.h"
 #include "src/cli/server.h"
 #include "src/mail/mail.h"
 
@@ -22,6 +23,7 @@ struct mounting {
 	char *mountpoint;
 	bool foreground, debug, verbose;
 	struct daemon daemon;
+	char *manager; /* see readiness.h */
 
 	struct account *account;
 	struct fs *fs;
@@ -123,6 +125,7 @@ static void mount_close(struct mounting *m)
 /* Ready: tells the parent, if there is one, and goes on without a terminal. */
 static void mount_detach(struct mounting *m, enum log_level level)
 {
+	readiness_tell(m->manager, "READY=1");
 	if (m->foreground)
 		return;
 	if (!daemon_report(&m->daemon, 0, NULL))
@@ -137,6 +140,7 @@ static int mount_serve(struct mounting *m, const char *runtime_dir, struct error
 	int code;
 
 	log_init(level, LOG_TO_STDERR);
+	m->manager = readiness_take();
 	/* every thread inherits this; ours takes them */
 	signals_set(&set);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
@@ -148,6 +152,7 @@ static int mount_serve(struct mounting *m, const char *runtime_dir, struct error
 		code = fs_run(m->fs, err);
 		if (code != 0 && !m->foreground)
 			log_error("%s", err->text);
+		readiness_tell(m->manager, "STOPPING=1");
 		log_info("%s: unmounted", m->mountpoint);
 	}
 	mount_close(m);
@@ -198,6 +203,7 @@ static int mount_run(struct call *call, struct mounting *m, const char *options,
 		                     : run_in_background(m, call->places.runtime_dir, err);
 	settings_free(m->settings);
 	g_free(m->mountpoint);
+	g_free(m->manager);
 	return code;
 }
 

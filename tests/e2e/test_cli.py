@@ -12,7 +12,7 @@ import pytest
 from lab import maildir, net
 from lab.place import OLENA, TEAM, sasl
 
-COMMANDS = ("doctor", "mount", "umount", "login", "logout", "ls", "cat", "status", "token", "cache")
+COMMANDS = ("setup", "warm", "doctor", "mount", "umount", "login", "logout", "ls", "cat", "status", "token", "cache")
 GENERIC = "[work]\nhost = 127.0.0.1\nuser = olena@contoso.example\nauth = password\npassword_file = pw\n"
 
 
@@ -52,7 +52,7 @@ def test_help_of_a_command_has_an_example(home, command):
     ["-v"], ["nope"], ["--nope"], ["--config"], ["ls"], ["ls", "--nope", "work"], ["ls", "a", "b", "c"], ["mount", "work"],
     ["umount"], ["cat", "work", "INBOX"], ["cat", "work", "INBOX", "x"], ["cat", "work", "INBOX", "0"],
     ["cat", "work", "INBOX", "4294967296"], ["cat", "work", "INBOX", "-1"], ["cache", "work"],
-    ["cache", "work", "burn"], ["token", "work", "--sasl", "plain"], ["status", "a", "b"],
+    ["cache", "work", "burn"], ["token", "work", "--sasl", "plain"], ["status", "a", "b"], ["setup"], ["setup", "nobody"],
 ], ids=" ".join)
 def test_usage_errors_exit_2(home, words):
     home.write_config(GENERIC)

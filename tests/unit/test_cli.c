@@ -5,6 +5,7 @@
 #include "src/cli/output.h"
 #include "src/cli/server.h"
 #include "src/cli/sockets.h"
+#include "src/cli/status_page.h"
 #include "tests/unit/fake_mail.h"
 
 #include <glib.h>
@@ -660,6 +661,41 @@ static void test_mounts_of_users(void **state)
 	unlink(path);
 }
 
+static void test_status_page(void **state)
+{
+	static const struct {
+		const char *mounts, *page;
+	} cases[] = {
+		{"[]", "Nothing is mounted.\n"},
+		{"[{\"mountpoint\": \"/m\", \"account\": \"work\", \"state\": \"no-answer\"}]",
+			"/m  work\n  state       no answer: its program has died or hangs (mailtree umount /m)\n"},
+		{"[{\"mountpoint\": \"/a\\u001b[31m\", \"account\": \"a\", \"state\": \"other-user\", \"owner\": "
+		 "\"eve\"},"
+		 "{\"mountpoint\": \"/b\", \"account\": \"b\", \"user\": \"u\", \"host\": \"h\", \"state\": "
+		 "\"connected\","
+		 "\"connections\": 1, \"token_expires\": \"1970-01-01T00:10:00Z\", \"folders\": [{\"messages\": 7}],"
+		 "\"cache\": {\"bytes\": 512, \"limit\": 1024, \"messages\": 3},"
+		 "\"last_error\": {\"text\": \"bad\", \"hint\": \"do\"}}]",
+			"/a?[31m  a\n  state       mounted by eve, who can ask for more\n\n"
+			"/b  b\n  mailbox     u at h\n  state       connected, 1 connection\n"
+			"  sign-in     token until 1970-01-01T00:10:00Z, 8 min from now\n"
+			"  folders     1, of which 0 have been opened; 7 messages are known\n"
+			"  cache       [##########..........] 512 B (limit: 1.0 KiB), 3 messages\n"
+			"  last error  bad (do)\n"},
+		/* another version's, or nonsense */
+		{"[{}, 7]",
+			"?  ?\n  mailbox     ? at ?\n  state       ?\n\n?  ?\n  mailbox     ? at ?\n  state       ?\n"},
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		cJSON *mounts = cJSON_Parse(cases[i].mounts);
+		g_autofree char *page = status_page(mounts, false, 120);
+
+		assert_string_equal(page, cases[i].page);
+		cJSON_Delete(mounts);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -684,6 +720,7 @@ int main(void)
 		cmocka_unit_test(test_output_size),
 		cmocka_unit_test_setup_teardown(test_mounts_resolve, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_mounts_of_users, setup, teardown),
+		cmocka_unit_test(test_status_page),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
