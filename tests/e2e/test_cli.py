@@ -12,7 +12,7 @@ import pytest
 from lab import maildir, net
 from lab.place import OLENA, TEAM, sasl
 
-COMMANDS = ("setup", "warm", "doctor", "mount", "umount", "login", "logout", "ls", "cat", "status", "token", "cache")
+COMMANDS = ("setup", "search", "warm", "doctor", "mount", "umount", "login", "logout", "ls", "cat", "status", "token", "cache")
 GENERIC = "[work]\nhost = 127.0.0.1\nuser = olena@contoso.example\nauth = password\npassword_file = pw\n"
 
 
