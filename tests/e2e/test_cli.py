@@ -90,7 +90,6 @@ def test_global_options_stand_in_front_or_behind(home):
     (GENERIC.replace("auth = password", "auth = magic"), ["config:4", "auth"]),
     ("no group\n", ["config:1"]),
     (GENERIC + "write = true\n", ["write"]),
-    (GENERIC + "layout = maildir\n", ["layout"]),
 ], ids=repr)
 def test_configuration_errors_exit_5_and_name_the_place(home, text, words):
     if text is not None:
