@@ -135,7 +135,8 @@ struct imap_request {
 	 * differ in what they see of one mailbox. 0 = any.
 	 */
 	uint32_t keep_session;
-	bool fresh; /* on a connection that is opened after this was submitted: a second opinion */
+	bool heralds_bulk; /* while it is under way connections for bulk work are opened ahead */
+	bool fresh;        /* on a connection that is opened after this was submitted: a second opinion */
 	/* Without tag and CRLF; NULL = just the EXAMINE. ERR_FAILED if too long or not on the list of what reads. */
 	const char *command;
 	const struct imap_request_ops *ops;

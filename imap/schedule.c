@@ -245,8 +245,24 @@ static void drop_some(struct imap_client *client)
 	}
 }
 
+static bool heralds_bulk(const struct member *member)
+{
+	for (const GList *link = member->flight.head; link; link = link->next) {
+		const struct job *job = link->data;
+
+		if (job->request && job->request->heralds_bulk)
+			return true;
+	}
+	return false;
+}
+
 static void open_some(struct pass *pass)
 {
+	const GPtrArray *members = pass->client->members;
+
+	for (guint i = 0; i < members->len; i++)
+		if (heralds_bulk(members->pdata[i]))
+			pass->wanted = pass->allowed - MIN(pass->allowed, pass->ready + pass->connecting);
 	/* one is kept free of bulk work, so that who waits for a file finds it signed in */
 	if (pass->ready && pass->bulk == pass->ready)
 		pass->wanted = MAX(pass->wanted, 1);

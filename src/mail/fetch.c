@@ -42,7 +42,8 @@ struct fetch {
 	struct imap_set uids;
 	GPtrArray *bodies; /* struct body: its own hold on each */
 	bool bulk;
-	bool delivered; /* something */
+	bool delivered;    /* something */
+	uint64_t asked_ms; /* 0 = answered */
 	/* the literal under way */
 	struct body *now;
 	uint32_t now_uid; /* 0 = not told yet */
@@ -216,6 +217,9 @@ static bool on_begin(void *ctx, uint32_t uid, uint64_t length)
 	struct error err;
 
 	literal_forget(fetch);
+	if (fetch->asked_ms)
+		walk_answered(fetch->folder, clock_ms() - fetch->asked_ms);
+	fetch->asked_ms = 0;
 	fetch->guessed = !uid;
 	if (!uid && fetch->bodies->len == 1)
 		uid = ((struct body *)fetch->bodies->pdata[0])->uid;
@@ -593,6 +597,7 @@ static void fetch_start(struct mail *mail, struct mail_folder *folder, GPtrArray
 	fetch->folder = mail_folder_ref(folder);
 	fetch->bodies = g_ptr_array_new();
 	fetch->bulk = bulk;
+	fetch->asked_ms = clock_ms();
 	imap_set_init(&fetch->uids);
 	for (guint i = 0; i < bodies->len; i++) {
 		struct body *body = bodies->pdata[i];

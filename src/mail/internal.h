@@ -257,4 +257,6 @@ void walk_missed(struct mail *mail, struct mail_folder *folder, uint32_t uid, in
 void walk_hit(struct mail *mail, struct mail_folder *folder, uint32_t uid);             /* any thread; cheap */
 /* A body of bulk work has come, or won't. Loop only. */
 void walk_arrived(struct mail *mail, struct mail_folder *folder, uint64_t bytes, bool well);
+/* The first octets of a fetch have come, so long after it was asked for. */
+void walk_answered(struct mail_folder *folder, uint64_t after_ms);
 void walk_free(struct mail_folder *folder);

@@ -29,9 +29,19 @@
 #define WINDOW_MAX_BYTES (64u << 20)
 #define WINDOW_SECONDS 4u
 #define JOB_BYTES_MIN (256u << 10)
-#define JOB_BYTES_MAX (2u << 20)
-#define JOB_MESSAGES_MAX 400u
-#define RATE_AFTER_MS 500u
+#define JOB_BYTES_FIRST (2u << 20) /* at most, while the rate isn't known */
+#define JOB_BYTES_MAX (8u << 20)
+#define JOB_MESSAGES_MAX 2000u
+/*
+ * What the wire brings in so long makes one command: a server that takes one at a time is idle for a round trip behind
+ * each. A few of them are under way: enough to cover the round trip, and not much more, for all others on this line
+ * stand behind what was asked for.
+ */
+#define JOB_MS 100u
+#define FLIGHT_MS 300u
+#define FLIGHT_ROUND_TRIPS 3u
+#define FLIGHT_BYTES_MIN (1u << 20)
+#define SAMPLE_MS 250u
 #define RECENT 3u
 #define HITS_A_LOOK 8u
 #define STRAYS_MAX 3u /* misses elsewhere, and none on the way: nobody goes this way */
@@ -56,8 +66,11 @@ struct walk {
 	guint reader, next;   /* the reader's place; the first not asked for */
 	uint64_t ahead_bytes; /* asked for beyond the reader */
 	uint64_t window_bytes, followed_bytes;
-	uint64_t in_flight_bytes, arrived_bytes;
-	uint64_t started_ms, seen_ms;
+	uint64_t in_flight_bytes;
+	uint64_t rate_bytes; /* a second, lately; 0 = not known yet */
+	uint64_t sample_ms, sample_bytes;
+	uint64_t latency_ms; /* the shortest from question to answer: about a round trip; UINT64_MAX = unknown */
+	uint64_t seen_ms;
 };
 
 static void pump_all(struct mail *mail);
@@ -255,9 +268,11 @@ static void walk_begin(struct walk *walk, GArray *order, GHashTable *places, uin
 	}
 	skip_cached(walk);
 	walk->next = walk->reader + 1;
-	walk->ahead_bytes = walk->followed_bytes = walk->arrived_bytes = 0;
+	walk->ahead_bytes = walk->followed_bytes = 0;
+	walk->rate_bytes = walk->sample_bytes = 0;
+	walk->latency_ms = UINT64_MAX;
 	walk->window_bytes = window_bytes;
-	walk->started_ms = walk->seen_ms = clock_ms();
+	walk->sample_ms = walk->seen_ms = clock_ms();
 	g_queue_push_tail(&walk->mail->walks, walk);
 	atomic_store(&walk->folder->walk_uid, walk->recent[0]);
 	atomic_store(&walk->folder->walk_active, true);
@@ -307,12 +322,40 @@ static void consider(struct walk *walk, bool lister)
 
 static uint64_t window_now(const struct walk *walk)
 {
-	uint64_t ms = clock_ms() - walk->started_ms, most;
-
-	if (ms < RATE_AFTER_MS)
+	if (!walk->rate_bytes)
 		return walk->window_bytes;
-	most = walk->arrived_bytes * 1000 / ms * WINDOW_SECONDS;
-	return MIN(walk->window_bytes, MAX(most, WINDOW_FIRST_BYTES));
+	return MIN(walk->window_bytes, MAX(walk->rate_bytes * WINDOW_SECONDS, WINDOW_FIRST_BYTES));
+}
+
+static uint64_t job_most(const struct walk *walk)
+{
+	uint64_t share = MAX(window_now(walk) / 4, JOB_BYTES_MIN);
+
+	if (!walk->rate_bytes)
+		return MIN(share, JOB_BYTES_FIRST);
+	return MIN(share, CLAMP(walk->rate_bytes * JOB_MS / 1000, JOB_BYTES_MIN, JOB_BYTES_MAX));
+}
+
+static uint64_t flight_most(const struct walk *walk)
+{
+	uint64_t round_trip_ms = walk->latency_ms == UINT64_MAX ? 0 : walk->latency_ms;
+
+	if (!walk->rate_bytes)
+		return UINT64_MAX;
+	return MAX(walk->rate_bytes * (FLIGHT_MS + FLIGHT_ROUND_TRIPS * round_trip_ms) / 1000, FLIGHT_BYTES_MIN);
+}
+
+static void rate_note(struct walk *walk, uint64_t bytes)
+{
+	uint64_t ms = clock_ms() - walk->sample_ms, rate;
+
+	walk->sample_bytes += bytes;
+	if (ms < SAMPLE_MS)
+		return;
+	rate = MAX(walk->sample_bytes * 1000 / ms, 1);
+	walk->rate_bytes = walk->rate_bytes ? (walk->rate_bytes + rate) / 2 : rate;
+	walk->sample_ms += ms;
+	walk->sample_bytes = 0;
 }
 
 static void reader_at(struct walk *walk, guint place)
@@ -357,13 +400,12 @@ static guint job_gather(struct walk *walk, GArray *uids, uint64_t job_bytes)
 /* One job; false when the window is full, or there is nothing left to ask for. */
 static bool pump(struct walk *walk)
 {
-	uint64_t window = window_now(walk), job_bytes;
+	uint64_t window = window_now(walk), job_bytes = job_most(walk);
 	g_autoptr(GArray) uids = NULL;
 	struct error err;
 
-	if (walk->next >= walk->order->len || walk->ahead_bytes >= window)
+	if (walk->next >= walk->order->len || walk->ahead_bytes >= window || walk->in_flight_bytes >= flight_most(walk))
 		return false;
-	job_bytes = CLAMP(window / 4, JOB_BYTES_MIN, JOB_BYTES_MAX);
 	/* few large commands: not one for each message that the reader has left behind */
 	if (window - walk->ahead_bytes < job_bytes && walk->in_flight_bytes)
 		return false;
@@ -531,9 +573,17 @@ void walk_arrived(struct mail *mail, struct mail_folder *folder, uint64_t bytes,
 	walk->in_flight_bytes -= MIN(walk->in_flight_bytes, bytes);
 	if (!walk->active)
 		return;
-	walk->arrived_bytes += bytes;
+	rate_note(walk, bytes);
 	if (!well)
 		walk_stop(walk);
 	else if (!walk->in_flight_bytes || walk->ahead_bytes < window_now(walk))
 		pump_all(mail);
+}
+
+void walk_answered(struct mail_folder *folder, uint64_t after_ms)
+{
+	struct walk *walk = folder->walk;
+
+	if (walk && walk->active)
+		walk->latency_ms = MIN(walk->latency_ms, after_ms);
 }

@@ -110,6 +110,8 @@ static void submit(struct run *run, enum phase phase)
 		run->request.qresync_modseq = 0;
 	}
 	run->request.class = run->reset && run->mailbox.exists >= BULK_MESSAGES ? IMAP_BULK : IMAP_INTERACTIVE;
+	/* who lists a large folder for the first time goes on to read it, as a rule */
+	run->request.heralds_bulk = run->request.class == IMAP_BULK;
 	imap_set_clear(&run->received);
 	imap_client_submit(run->source->client, &run->request);
 }

@@ -205,8 +205,8 @@ static void test_several_lost_without_a_word(void **unused)
 	{
 		w.config.timeout_ms = 3000;
 		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1") ASKED("b", "2");
-		w.server.scripts[1] = SIGN_IN INBOX ASKED("b", "2") ASKED("a", "1")
-			BODY("2") "S: $a OK\n" BODY("2") "S: $b OK\n";
+		w.server.scripts[1] = SIGN_IN INBOX ASKED("a", "1") ASKED("b", "2")
+			BODY("1") "S: $a OK\n" BODY("2") "S: $b OK\n";
 		world_ask(&w, "INBOX", NULL);
 		world_run(&w);
 		((struct member *)w.client->members->pdata[0])->idle_since_ms -= 60000;
