@@ -3,6 +3,7 @@
 
 #include "fs/names.h"
 #include "fs/node.h"
+#include "fs/view.h"
 #include "src/base/log.h"
 
 #include <pthread.h>
@@ -35,6 +36,7 @@ struct notify {
 	GHashTable *collapsed; /* directories whose entry is queued because of too many changes */
 	bool busy;             /* the thread is sending one */
 	bool stopping;
+	bool texts; /* are shown in this mount */
 };
 
 struct notify *notify_new(struct mail *mail, bool names_uid, const struct notify_sink *sink, void *ctx)
@@ -91,16 +93,19 @@ static void push_content(struct notify *notify, uint64_t ino)
 		push(notify, CONTENT, ino, NULL);
 }
 
-static uint64_t dir_ino(struct notify *notify, struct mail_folder *folder)
+/* What mirrors a folder as text has its changes, too. */
+enum mirror { MAIL, TEXT };
+
+static uint64_t dir_ino(struct notify *notify, struct mail_folder *folder, enum mirror mirror)
 {
 	struct mail_folder_info info;
 
 	mail_folder_info(notify->mail, folder, &info);
-	return node_folder_ino(info.number);
+	return mirror == TEXT ? node_text_folder_ino(info.number) : node_folder_ino(info.number);
 }
 
 /* Drops the directory's entry and with it all that the kernel keeps below. */
-static void push_subtree(struct notify *notify, struct mail_folder *folder, uint64_t dir)
+static void push_subtree(struct notify *notify, struct mail_folder *folder, uint64_t dir, enum mirror mirror)
 {
 	struct mail_folder *parent = mail_folder_parent(notify->mail, folder);
 
@@ -108,17 +113,36 @@ static void push_subtree(struct notify *notify, struct mail_folder *folder, uint
 		g_autofree char *path = mail_folder_path(notify->mail, folder);
 		g_autofree char *name = g_path_get_basename(path);
 
-		push(notify, ENTRY, dir_ino(notify, parent), name)->child = dir;
+		push(notify, ENTRY, dir_ino(notify, parent, mirror), name)->child = dir;
 	}
 	mail_folder_unref(parent);
 	push_content(notify, dir);
 }
 
-static void push_message(struct notify *notify, const struct mail_event *event)
+/* Under each name that it opens by. */
+static void push_deleted(struct notify *notify, uint64_t dir, uint64_t ino, const char *name, enum mirror mirror)
 {
-	uint64_t dir = dir_ino(notify, event->folder);
+	char text[VIEW_NAME_BYTES_MAX + 1];
+
+	if (mirror == MAIL) {
+		push(notify, DELETED, dir, name)->child = ino;
+		return;
+	}
+	for (int is_taken = 0; is_taken < 2; is_taken++) {
+		g_strlcpy(text, name, sizeof(text));
+		view_text.name(text, is_taken);
+		push(notify, DELETED, dir, text)->child = ino;
+	}
+}
+
+static void push_message(struct notify *notify, const struct mail_event *event, enum mirror mirror)
+{
+	uint64_t dir = dir_ino(notify, event->folder, mirror);
 	uint64_t ino = node_message_ino(event->message_number, event->message.uid);
 	char name[NAMES_BYTES_MAX + 1], uid_name[NAMES_BYTES_MAX + 1];
+
+	if (mirror == TEXT)
+		ino = node_text_ino(event->message_number, event->message.uid);
 
 	if (event->type == MAIL_EVENT_MESSAGE_ADDED) {
 		/* No entry: the kernel doesn't remember that a message's name wasn't there (ops.c). */
@@ -127,9 +151,11 @@ static void push_message(struct notify *notify, const struct mail_event *event)
 	}
 	if (notify->notes.length >= NOTIFY_QUEUE_MAX) {
 		if (set_add(notify->collapsed, dir))
-			push_subtree(notify, event->folder, dir);
+			push_subtree(notify, event->folder, dir, mirror);
 		return;
 	}
+	if (event->type == MAIL_EVENT_MESSAGE_SIZE && mirror == TEXT)
+		return; /* open tells of a text's size */
 	if (event->type == MAIL_EVENT_MESSAGE_SIZE) {
 		/* Pages of another size go with it: the kernel drops them when it learns the new one. */
 		push(notify, ATTRIBUTES, ino, NULL);
@@ -137,16 +163,17 @@ static void push_message(struct notify *notify, const struct mail_event *event)
 	}
 	names_compose(&event->message, notify->names_uid, name);
 	names_compose_uid(event->message.uid, uid_name);
-	push(notify, DELETED, dir, name)->child = ino;
+	push_deleted(notify, dir, ino, name, mirror);
 	if (!notify->names_uid)
-		push(notify, DELETED, dir, uid_name)->child = ino;
+		push_deleted(notify, dir, ino, uid_name, mirror);
 	push_content(notify, dir);
 }
 
-static void push_folder(struct notify *notify, const struct mail_event *event)
+static void push_folder(struct notify *notify, const struct mail_event *event, enum mirror mirror)
 {
-	uint64_t dir = dir_ino(notify, event->folder);
-	uint64_t parent = event->parent ? dir_ino(notify, event->parent) : NODE_ROOT_INO;
+	uint64_t dir = dir_ino(notify, event->folder, mirror);
+	uint64_t root = mirror == TEXT ? NODE_TEXT_ROOT : NODE_ROOT_INO;
+	uint64_t parent = event->parent ? dir_ino(notify, event->parent, mirror) : root;
 
 	if (notify->notes.length >= NOTIFY_QUEUE_MAX + NOTIFY_FOLDERS_MAX) {
 		log_warning("notifier: too many changes of folders at once, one is shown late");
@@ -162,7 +189,7 @@ static void push_folder(struct notify *notify, const struct mail_event *event)
 		push_content(notify, parent);
 		break;
 	case MAIL_EVENT_FOLDER_RESET:
-		push_subtree(notify, event->folder, dir);
+		push_subtree(notify, event->folder, dir, mirror);
 		break;
 	default:
 		push_content(notify, dir);
@@ -175,15 +202,17 @@ static void listen(void *data, const struct mail_event *event)
 	struct notify *notify = data;
 
 	pthread_mutex_lock(&notify->lock);
-	switch (event->type) {
-	case MAIL_EVENT_MESSAGE_ADDED:
-	case MAIL_EVENT_MESSAGE_GONE:
-	case MAIL_EVENT_MESSAGE_SIZE:
-		push_message(notify, event);
-		break;
-	default:
-		push_folder(notify, event);
-		break;
+	for (enum mirror mirror = MAIL; mirror <= (notify->texts ? TEXT : MAIL); mirror++) {
+		switch (event->type) {
+		case MAIL_EVENT_MESSAGE_ADDED:
+		case MAIL_EVENT_MESSAGE_GONE:
+		case MAIL_EVENT_MESSAGE_SIZE:
+			push_message(notify, event, mirror);
+			break;
+		default:
+			push_folder(notify, event, mirror);
+			break;
+		}
 	}
 	pthread_mutex_unlock(&notify->lock);
 }
@@ -263,6 +292,13 @@ void notify_stop(struct notify *notify)
 	pthread_cond_signal(&notify->filled);
 	pthread_mutex_unlock(&notify->lock);
 	pthread_join(notify->thread, NULL);
+}
+
+void notify_mirror_texts(struct notify *notify)
+{
+	pthread_mutex_lock(&notify->lock);
+	notify->texts = true;
+	pthread_mutex_unlock(&notify->lock);
 }
 
 bool notify_is_idle(struct notify *notify)

@@ -2,9 +2,9 @@
 #include "fs/ops.h"
 
 #include "fs/generated.h"
-#include "fs/names.h"
 #include "fs/node.h"
 #include "fs/tree.h"
+#include "fs/view.h"
 
 #include <errno.h>
 #include <string.h>
@@ -23,26 +23,6 @@ int ops_result(int code)
 bool ops_may_control(const struct ops *ops, uid_t caller)
 {
 	return caller == 0 || caller == ops->mounter || caller == ops->attr.uid;
-}
-
-static void entry_folder(struct ops *ops, struct mail_folder *folder, struct ops_entry *entry_out)
-{
-	struct mail_folder_info info;
-
-	mail_folder_info(ops->mail, folder, &info);
-	attr_folder(&ops->attr, &info, &entry_out->stat);
-	entry_out->nodeid = entry_out->stat.st_ino;
-	entry_out->entry_timeout = OPS_CACHE_SECONDS;
-	/* Loading it makes its time known without anything having changed. */
-	entry_out->attr_timeout = info.loaded ? OPS_CACHE_SECONDS : 0;
-}
-
-static void entry_message(
-	struct ops *ops, uint32_t message_number, const struct mail_message *message, struct ops_entry *entry_out)
-{
-	entry_out->nodeid = node_message_ino(message_number, message->uid);
-	attr_message(&ops->attr, entry_out->nodeid, message, &entry_out->stat);
-	entry_out->entry_timeout = entry_out->attr_timeout = OPS_CACHE_SECONDS;
 }
 
 static int lookup_control(struct ops *ops, const char *name, uid_t caller, struct ops_entry *entry_out)
@@ -135,61 +115,6 @@ static int lookup_in_control_dir(struct ops *ops, const char *name, uid_t caller
 	return lookup_control(ops, name, caller, entry_out);
 }
 
-static int lookup_message(struct ops *ops, const struct node *dir, const char *name, struct mail_waiter *waiter,
-	struct ops_entry *entry_out)
-{
-	struct node node = {.kind = NODE_MESSAGE, .folder = dir->folder};
-	struct mail_folder_info info;
-	struct mail_message message;
-	int code;
-
-	mail_folder_info(ops->mail, dir->folder, &info);
-	if (dir->ino == NODE_ROOT_INO || info.attributes & MAIL_FOLDER_NOSELECT || !names_parse(name, &node.uid))
-		return 0;
-	code = mail_folder_ready(ops->mail, dir->folder, waiter, NULL);
-	if (code != 0)
-		return ops_result(code);
-	/* New mail comes all the time: that there is none of this name isn't worth remembering. */
-	entry_out->entry_timeout = 0;
-	mail_folder_info(ops->mail, dir->folder, &info);
-	node.ino = node_message_ino(info.message_number, node.uid);
-	if (!mail_message_find(ops->mail, dir->folder, node.uid, &message) ||
-		!names_match(name, &message, ops->names_uid))
-		return 0;
-	if (!node_is_current(ops->mail, &node))
-		return -ESTALE;
-	entry_message(ops, info.message_number, &message, entry_out);
-	return 0;
-}
-
-static int lookup_in_folder(struct ops *ops, const struct node *dir, const char *name, struct mail_waiter *waiter,
-	struct ops_entry *entry_out)
-{
-	struct mail_folder *child = mail_folder_child(ops->mail, dir->folder, name);
-	int code = 0;
-
-	/*
-	 * Desktops and shells look for dot files wherever they pass: that must not wake the network. Nothing is
-	 * remembered of it, as the tree may not be known yet.
-	 */
-	if (!child && name[0] == '.')
-		return 0;
-	if (!child)
-		code = mail_tree_ready(ops->mail, waiter, NULL);
-	if (code != 0)
-		return ops_result(code);
-	if (!child)
-		child = mail_folder_child(ops->mail, dir->folder, name);
-	if (child) {
-		entry_folder(ops, child, entry_out);
-		mail_folder_unref(child);
-		return 0;
-	}
-	/* "No such folder" holds until an event says otherwise. */
-	entry_out->entry_timeout = OPS_CACHE_SECONDS;
-	return lookup_message(ops, dir, name, waiter, entry_out);
-}
-
 int ops_lookup(struct ops *ops, uint64_t parent, const char *name, uid_t caller, struct mail_waiter *waiter,
 	struct ops_entry *entry_out)
 {
@@ -210,7 +135,9 @@ int ops_lookup(struct ops *ops, uint64_t parent, const char *name, uid_t caller,
 	if (!node_resolve(ops->mail, parent, &node))
 		return -ESTALE;
 	if (node.kind == NODE_FOLDER)
-		result = lookup_in_folder(ops, &node, name, waiter, entry_out);
+		result = view_lookup(ops, &view_mail, node.folder, name, waiter, entry_out);
+	else if (node.kind == NODE_TEXT_FOLDER)
+		result = view_lookup(ops, &view_text, node.folder, name, waiter, entry_out);
 	else
 		result = node.kind == NODE_OF_TABLE ? object_lookup(ops, parent, name, waiter, entry_out) : -ENOTDIR;
 	node_fini(&node);
@@ -227,6 +154,19 @@ static int getattr_message(struct ops *ops, const struct node *node, struct stat
 	return 0;
 }
 
+static int getattr_text(struct ops *ops, const struct node *node, struct stat *stat_out, double *timeout_out)
+{
+	struct mail_message message;
+	struct ops_entry entry = {0};
+
+	if (!node_message(ops->mail, node, &message))
+		return -ENOENT;
+	view_text.message_entry(ops, node->folder, (uint32_t)((node->ino & ~NODE_GENERATED) >> 32), &message, &entry);
+	*stat_out = entry.stat;
+	*timeout_out = entry.attr_timeout;
+	return 0;
+}
+
 int ops_getattr(struct ops *ops, uint64_t ino, struct stat *stat_out, double *timeout_out)
 {
 	struct node node;
@@ -239,7 +179,7 @@ int ops_getattr(struct ops *ops, uint64_t ino, struct stat *stat_out, double *ti
 		return -ESTALE;
 	switch (node.kind) {
 	case NODE_FOLDER:
-		entry_folder(ops, node.folder, &entry);
+		view_mail.folder_entry(ops, node.folder, &entry);
 		*stat_out = entry.stat;
 		*timeout_out = entry.attr_timeout;
 		break;
@@ -253,8 +193,12 @@ int ops_getattr(struct ops *ops, uint64_t ino, struct stat *stat_out, double *ti
 		result = control_stat(ops->control, ino, &ops->attr, stat_out) ? 0 : -ESTALE;
 		break;
 	case NODE_TEXT_FOLDER:
+		view_text.folder_entry(ops, node.folder, &entry);
+		*stat_out = entry.stat;
+		*timeout_out = entry.attr_timeout;
+		break;
 	case NODE_TEXT:
-		result = -ESTALE;
+		result = getattr_text(ops, &node, stat_out, timeout_out);
 		break;
 	case NODE_OF_TABLE:
 		result = object_stat(ops, ino, stat_out, timeout_out);
@@ -285,6 +229,15 @@ static int open_message(struct ops *ops, const struct node *node, struct mail_wa
 	return ops_result(code);
 }
 
+static int open_text(struct ops *ops, const struct node *node, struct mail_waiter *waiter, uint64_t *size_out)
+{
+	int code = mail_text_size(ops->mail, node->folder, node->uid, size_out, waiter, NULL);
+
+	if (code == 0 && !node_is_current(ops->mail, node))
+		return -ESTALE;
+	return ops_result(code);
+}
+
 int ops_open(struct ops *ops, uint64_t ino, uid_t caller, struct mail_waiter *waiter, uint64_t *size_out)
 {
 	struct node node;
@@ -295,6 +248,8 @@ int ops_open(struct ops *ops, uint64_t ino, uid_t caller, struct mail_waiter *wa
 		return -ESTALE;
 	if (node.kind == NODE_MESSAGE)
 		result = open_message(ops, &node, waiter, size_out);
+	else if (node.kind == NODE_TEXT)
+		result = open_text(ops, &node, waiter, size_out);
 	else if (node.kind == NODE_CONTROL_FILE)
 		result = ops_may_control(ops, caller) ? 0 : -EACCES;
 	else if (node.kind == NODE_OF_TABLE)
@@ -311,8 +266,11 @@ bool ops_size_was_told(struct ops *ops, uint64_t ino, uint64_t size)
 
 	if (!node_resolve(ops->mail, ino, &node))
 		return false;
-	was_told = node.kind == NODE_MESSAGE && node_message(ops->mail, &node, &message) && message.size_exact &&
-	           !message.size_changed && message.size_bytes == size;
+	if (node.kind == NODE_TEXT)
+		was_told = mail_text_was_told(ops->mail, node.folder, node.uid, size);
+	else
+		was_told = node.kind == NODE_MESSAGE && node_message(ops->mail, &node, &message) &&
+		           message.size_exact && !message.size_changed && message.size_bytes == size;
 	node_fini(&node);
 	return was_told;
 }
@@ -371,6 +329,27 @@ static int read_message(struct ops *ops, const struct node *node, uint64_t offse
 	return 0;
 }
 
+/* Where open isn't asked the size that was told may be an estimate, never too small: a short answer tells the end. */
+static int read_text(struct ops *ops, const struct node *node, uint64_t offset, size_t length, uint64_t told_size,
+	struct mail_waiter *waiter, struct ops_data *data_out)
+{
+	size_t wanted = told_size == UINT64_MAX ? 0 : (size_t)MIN(length, told_size - MIN(offset, told_size));
+	int code;
+
+	if (told_size != UINT64_MAX && !wanted)
+		return 0;
+	code = mail_text_read(
+		ops->mail, node->folder, node->uid, offset, wanted ? wanted : length, &data_out->slice, waiter, NULL);
+	if (code != 0)
+		return ops_result(code);
+	/* made anew, and from another body: not what its reader was told */
+	if ((wanted && data_out->slice.length != wanted) || !node_is_current(ops->mail, node)) {
+		ops_data_fini(data_out);
+		return -EIO;
+	}
+	return 0;
+}
+
 int ops_read(struct ops *ops, uint64_t ino, uint64_t offset, size_t length, uint64_t *told_size,
 	struct mail_waiter *waiter, struct ops_data *data_out)
 {
@@ -382,6 +361,8 @@ int ops_read(struct ops *ops, uint64_t ino, uint64_t offset, size_t length, uint
 		return -ENOENT;
 	if (node.kind == NODE_MESSAGE)
 		result = read_message(ops, &node, offset, length, told_size, waiter, data_out);
+	else if (node.kind == NODE_TEXT)
+		result = read_text(ops, &node, offset, length, *told_size, waiter, data_out);
 	else if (node.kind == NODE_CONTROL_FILE)
 		result = read_control(ops, ino, offset, length, waiter, data_out);
 	else if (node.kind == NODE_OF_TABLE)

@@ -77,6 +77,8 @@ void ops_data_fini(struct ops_data *data);
 int ops_read(struct ops *ops, uint64_t ino, uint64_t offset, size_t length, uint64_t *told_size,
 	struct mail_waiter *waiter, struct ops_data *data_out);
 
+/* The notifier tells the kernel what changes in this directory. */
+bool ops_is_watched(uint64_t ino);
 /* Checks for what is new. `handle_out`: for ops_readdir(). */
 int ops_opendir(struct ops *ops, uint64_t ino, uid_t caller, struct mail_waiter *waiter, uint64_t *handle_out);
 struct ops_dirent {
@@ -93,6 +95,12 @@ typedef bool (*ops_dirent_fn)(void *ctx, const struct ops_dirent *dirent);
  */
 int ops_readdir(
 	struct ops *ops, uint64_t ino, uint64_t handle, off_t offset, size_t expected, ops_dirent_fn fn, void *ctx);
+
+/* Of an entry without more, and of the dots; for those who list. The first offset behind the dots is the latter's. */
+#define OPS_OFFSET_DOT 1
+#define OPS_OFFSET_DOTDOT 2
+bool ops_emit(ops_dirent_fn fn, void *ctx, const char *name, uint64_t ino, mode_t type, off_t next);
+bool ops_emit_dots(uint64_t ino, uint64_t parent_ino, off_t offset, ops_dirent_fn fn, void *ctx);
 
 void ops_statfs(struct ops *ops, struct statvfs *statvfs_out);
 

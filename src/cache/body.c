@@ -11,8 +11,8 @@
 guint cache_key_hash(gconstpointer pointer)
 {
 	const struct cache_key *key = pointer;
-	uint64_t hash = ((uint64_t)key->folder << 33 | (uint64_t)key->uid << 1 | key->lf) ^ (uint64_t)key->view << 50 ^ (uint64_t)key->uidvalidity
-	                                                                                            << 20;
+	uint64_t hash = ((uint64_t)key->folder << 33 | (uint64_t)key->uid << 1 | key->lf) ^ (uint64_t)key->view << 50 ^
+	                (uint64_t)key->uidvalidity << 20;
 
 	return (guint)((hash * 0x9e3779b97f4a7c15ull) >> 32);
 }
@@ -473,7 +473,8 @@ int cache_body_uids(
 	return code;
 }
 
-int cache_body_lengths(struct cache *cache, const struct cache_key *key, cache_length_fn fn, void *ctx, struct error *err)
+int cache_body_lengths(
+	struct cache *cache, const struct cache_key *key, cache_length_fn fn, void *ctx, struct error *err)
 {
 	struct db *db = cache->memory_only ? NULL : cache_reader(cache);
 	sqlite3_stmt *query = db ? db_statement(db, S_BODY_LENGTHS) : NULL;

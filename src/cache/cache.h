@@ -146,7 +146,8 @@ int cache_body_uids(
 	struct cache *cache, uint32_t folder, uint32_t uidvalidity, bool lf, GArray *uids_out, struct error *err);
 /* Lengths of what is there of one view of the folder's messages; not of what this process has queued only. */
 typedef void (*cache_length_fn)(void *ctx, uint32_t uid, uint64_t length);
-int cache_body_lengths(struct cache *cache, const struct cache_key *key, cache_length_fn fn, void *ctx, struct error *err);
+int cache_body_lengths(
+	struct cache *cache, const struct cache_key *key, cache_length_fn fn, void *ctx, struct error *err);
 /*
  * Stores a body held in memory. The first complete one stays: where one is cached already it is
  * returned instead. The body returned can be read at once, from memory until it is written.

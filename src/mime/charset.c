@@ -130,13 +130,44 @@ GIConv charset_open(const char *charset)
 	return name ? g_iconv_open("UTF-8", name) : (GIConv)-1;
 }
 
+/*
+ * glibc's iconv passes on what no character is (seen: UTF-8 of five bytes, out of GB18030 and UTF-8). NULs stay: they
+ * are text to whoever asks.
+ */
+static void keep_valid(GString *out, size_t start, const char *replacement)
+{
+	const char *end, *at = out->str + start, *stop = out->str + out->len;
+	g_autoptr(GString) valid = NULL;
+
+	while (at < stop) {
+		bool all = g_utf8_validate(at, stop - at, &end);
+
+		if (all && !valid)
+			return;
+		if (!valid)
+			valid = g_string_new(NULL);
+		g_string_append_len(valid, at, end - at);
+		if (all)
+			break;
+		if (*end)
+			g_string_append(valid, replacement);
+		else
+			g_string_append_c(valid, '\0');
+		at = end + 1;
+	}
+	if (!valid)
+		return;
+	g_string_truncate(out, start);
+	g_string_append_len(out, valid->str, (gssize)valid->len);
+}
+
 bool charset_convert(const char *bytes, size_t length, const char *charset, const char *replacement, size_t most,
 	GString *out, size_t *errors_out)
 {
 	GIConv converter = charset_open(charset);
 	char *from = (char *)bytes;
 	gsize left = length;
-	size_t errors = 0;
+	size_t errors = 0, start = out->len;
 
 	if (converter == (GIConv)-1)
 		return false;
@@ -157,6 +188,7 @@ bool charset_convert(const char *bytes, size_t length, const char *charset, cons
 		left--;
 	}
 	g_iconv_close(converter);
+	keep_valid(out, start, replacement);
 	if (errors_out)
 		*errors_out = errors;
 	return true;

@@ -48,6 +48,8 @@ GBytes *mime_text_render(const char *bytes, size_t length);
 
 /* ---- attachments ---- */
 
+/* Another number when the same bytes may give another list, or other octets. */
+#define MIME_ATTACHMENTS_VERSION 1
 #define MIME_ATTACHMENT_NAME_BYTES_MAX 200u
 #define MIME_ATTACHMENTS_MAX 1000u /* of one message: its parts are bounded (part.h) */
 

@@ -228,7 +228,7 @@ static void append_message(struct view *view, guint root);
 /* Between two texts an empty line; each ends with a line end. */
 static void append_block(struct view *view, const GString *text)
 {
-	size_t length = text->len;
+	size_t length = text->len, room;
 
 	while (length && strchr(" \t\n", text->str[length - 1]))
 		length--;
@@ -236,7 +236,14 @@ static void append_block(struct view *view, const GString *text)
 		return;
 	if (!g_str_has_suffix(view->out->str, "\n\n"))
 		g_string_append_c(view->out, '\n');
-	g_string_append_len(view->out, text->str, (gssize)MIN(length, view->most - MIN(view->most, view->out->len)));
+	room = view->most - MIN(view->most, view->out->len);
+	if (length > room) {
+		/* one more than fits: that the rest is left out shows at the end */
+		length = room + 1;
+		while (length && ((unsigned char)text->str[length] & 0xC0) == 0x80)
+			length++;
+	}
+	g_string_append_len(view->out, text->str, (gssize)length);
 	g_string_append_c(view->out, '\n');
 }
 
