@@ -8,6 +8,7 @@
 #include "src/base/banned.h"
 
 #define QUOTE_DEPTH_MAX 20u
+#define NAME_ENDS_MAX 512u /* in one tag: at least as many as its attributes */
 #define LINK_BYTES_MAX 2048u
 #define LINKS_MAX 16u /* open at once: they don't nest, but for mistakes */
 
@@ -307,7 +308,39 @@ static void on_text(void *ctx, const xmlChar *text, int length)
 		write_text(writer, (const char *)text, (size_t)length);
 }
 
-void html_append(const char *html, size_t length, size_t most, GString *out)
+static bool is_name_byte(char c)
+{
+	return g_ascii_isalnum(c) || c == '-' || c == '_' || c == ':' || c == '.' || (c & 0x80);
+}
+
+/*
+ * The parser compares each attribute of an element with all before it. What ends a name, outside of quotes, is counted,
+ * and what comes behind the last attribute that a tag may have is blanked, up to the tag's end.
+ */
+static void tags_tame(char *html, size_t length)
+{
+	for (size_t i = 0; i + 1 < length; i++) {
+		unsigned ends = 0;
+		char quote = '\0';
+
+		if (html[i] != '<' || !g_ascii_isalpha(html[i + 1]))
+			continue;
+		for (i++; i < length && (quote || html[i] != '>'); i++) {
+			if (quote) {
+				if (html[i] == quote)
+					quote = '\0';
+			} else if ((html[i] == '"' || html[i] == '\'') && html[i - 1] == '=') {
+				quote = html[i];
+			} else {
+				ends += !is_name_byte(html[i]);
+			}
+			if (ends > NAME_ENDS_MAX)
+				html[i] = ' ';
+		}
+	}
+}
+
+void html_append(char *html, size_t length, size_t most, GString *out)
 {
 	struct writer writer = {.out = out, .most = most};
 	xmlSAXHandler handler = {
@@ -322,6 +355,7 @@ void html_append(const char *html, size_t length, size_t most, GString *out)
 	/* an empty buffer is no document to it */
 	if (!length || !(parser = htmlNewParserCtxt()))
 		return;
+	tags_tame(html, length);
 	writer.parser = parser;
 	memcpy(parser->sax, &handler, sizeof(handler));
 	parser->userData = &writer;

@@ -255,19 +255,30 @@ static bool is_encoded(GMimeContentEncoding encoding)
 	       encoding == GMIME_CONTENT_ENCODING_UUENCODE;
 }
 
+/* Behind the line "begin MODE NAME", which GMime's decoder leaves to its caller. */
+static const char *uu_begin(const struct part *part)
+{
+	for (const char *line = part->body; line < part->end; line = line_end(line, part->end)) {
+		if (part->end - line > 6 && memcmp(line, "begin ", 6) == 0)
+			return line_end(line, part->end);
+	}
+	return part->end;
+}
+
 bool part_decode(const struct part *part, part_sink sink, void *ctx)
 {
 	g_autofree char *piece = NULL;
+	const char *start = part->encoding == GMIME_CONTENT_ENCODING_UUENCODE ? uu_begin(part) : part->body;
 	GMimeEncoding state;
 	bool goes_on = true;
 
-	if (part->end == part->body)
+	if (part->end == start)
 		return true;
 	if (!is_encoded(part->encoding))
 		return sink(ctx, part->body, (size_t)(part->end - part->body));
 	g_mime_encoding_init_decode(&state, part->encoding);
 	piece = g_malloc(g_mime_encoding_outlen(&state, PIECE_BYTES));
-	for (const char *at = part->body; at < part->end && goes_on; at += PIECE_BYTES) {
+	for (const char *at = start; at < part->end && goes_on; at += PIECE_BYTES) {
 		size_t size = MIN((size_t)(part->end - at), PIECE_BYTES);
 		size_t got = g_mime_encoding_step(&state, at, size, piece);
 
