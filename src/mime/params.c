@@ -138,12 +138,24 @@ static void append_percent(GString *bytes, const char *text)
 	}
 }
 
+/* As a string: a NUL becomes another control, which is no more welcome in a name. */
+static char *utf8_string(const GString *bytes, const char *charset)
+{
+	GString *text = g_string_new(NULL);
+
+	charset_append(bytes->str, bytes->len, charset, PART_TEXT_BYTES_MAX * 8, text);
+	for (size_t i = 0; i < text->len; i++) {
+		if (!text->str[i])
+			text->str[i] = '\x01';
+	}
+	return g_string_free(text, FALSE);
+}
+
 /* charset'language'text, perhaps over several pieces. */
 static char *join(const struct search *search)
 {
 	g_autoptr(GString) bytes = g_string_new(NULL);
 	g_autofree char *charset = NULL;
-	GString *text;
 
 	for (unsigned i = 0; i < PARAMS_PIECES_MAX && search->pieces[i]; i++) {
 		const char *piece = search->pieces[i]->str;
@@ -162,9 +174,7 @@ static char *join(const struct search *search)
 		else
 			g_string_append(bytes, piece);
 	}
-	text = g_string_new(NULL);
-	charset_append(bytes->str, bytes->len, charset, PART_TEXT_BYTES_MAX * 8, text);
-	return g_string_free(text, FALSE);
+	return utf8_string(bytes, charset);
 }
 
 char *params_get(const char *field, const char *name)
@@ -177,10 +187,7 @@ char *params_get(const char *field, const char *name)
 	if (search.pieces[0]) {
 		found = join(&search);
 	} else if (search.plain) {
-		GString *text = g_string_new(NULL);
-
-		charset_append(search.plain->str, search.plain->len, NULL, PART_TEXT_BYTES_MAX * 8, text);
-		raw = g_string_free(text, FALSE);
+		raw = utf8_string(search.plain, NULL);
 		found = words_decode(raw);
 	}
 	for (unsigned i = 0; i < PARAMS_PIECES_MAX; i++) {
