@@ -300,6 +300,7 @@ static int folder_readdir(
 }
 
 static const struct generated_kind folder_kind = {
+	.listing_changes = true,
 	.stat = folder_stat,
 	.lookup = folder_lookup,
 	.opendir = folder_opendir,

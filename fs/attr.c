@@ -44,6 +44,24 @@ void attr_folder(const struct attr_config *config, const struct mail_folder_info
 	fill_time(&(struct timespec){.tv_sec = info->mtime}, stat_out);
 }
 
+void attr_maildir_folder(const struct attr_config *config, const struct mail_folder_info *info, struct stat *stat_out)
+{
+	attr_folder(config, info, stat_out);
+	if (!(info->attributes & MAIL_FOLDER_NOSELECT))
+		stat_out->st_nlink += NAMES_MAILDIR_PARTS;
+}
+
+/* Programs look at the time alone to see whether names have come or changed: that of `new` and `tmp` stands still. */
+void attr_maildir_part(const struct attr_config *config, const struct mail_folder_info *info,
+	enum names_maildir_part part, struct stat *stat_out)
+{
+	int64_t time = part == NAMES_MAILDIR_CUR ? info->flags_mtime : 0;
+
+	fill(config, node_maildir_ino(info->number, part), S_IFDIR, mode_for(config, 0555), stat_out);
+	stat_out->st_nlink = 2;
+	fill_time(&(struct timespec){.tv_sec = time}, stat_out);
+}
+
 void attr_message(
 	const struct attr_config *config, uint64_t ino, const struct mail_message *message, struct stat *stat_out)
 {

@@ -2,6 +2,7 @@
 /* What stat says of each kind of node. Pure. */
 #pragma once
 
+#include "fs/names.h"
 #include "src/mail/mail.h"
 
 #include <stdint.h>
@@ -15,6 +16,10 @@ struct attr_config {
 };
 
 void attr_folder(const struct attr_config *config, const struct mail_folder_info *info, struct stat *stat_out);
+/* With layout=maildir: `info->subfolders` and three. */
+void attr_maildir_folder(const struct attr_config *config, const struct mail_folder_info *info, struct stat *stat_out);
+void attr_maildir_part(const struct attr_config *config, const struct mail_folder_info *info,
+	enum names_maildir_part part, struct stat *stat_out);
 void attr_message(
 	const struct attr_config *config, uint64_t ino, const struct mail_message *message, struct stat *stat_out);
 /* A file is the owner's alone whatever the umask. */

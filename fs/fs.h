@@ -2,11 +2,12 @@
 /*
  * The filesystem: what a program sees of the mail model (src/mail/mail.h), read-only.
  *
- * fs/names.c    names of messages and back, pure
+ * fs/names.c    names of messages and back, pure; fs/names_maildir.c those of layout=maildir
  * fs/node.c     inode numbers: kind, folder, UID, and back
  * fs/attr.c     struct stat of nodes
  * fs/control.c  .mailtree/: status.json, errors.log, metrics, refresh
- * fs/ops.c      what each operation means, without FUSE: parks and answers through callbacks
+ * fs/ops.c      what each operation means, without FUSE: parks and answers through callbacks; ops_dir.c listings
+ * fs/ops_maildir.c  the directories of layout=maildir
  * fs/task.c     a request that waits, answered once
  * fs/retry.c    the kernel's second try of a failed read fails like the first
  * fs/notify.c   the notifier thread: model events become kernel invalidations
@@ -31,6 +32,7 @@ struct fs_config {
 	const char *mountpoint; /* absolute */
 	const char *fsname;     /* shown by mount(8) as the source: ACCOUNT */
 	bool names_uid;         /* names=uid */
+	bool maildir;           /* layout=maildir */
 	bool xattr;
 	bool allow_other, allow_root;
 	bool offline;

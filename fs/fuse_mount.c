@@ -253,12 +253,13 @@ int fs_new(struct mail *mail, const struct fs_config *config, struct fs **fs_out
 		.generated = fs->generated,
 		.attr = {.uid = config->uid, .gid = config->gid, .umask = config->umask},
 		.names_uid = config->names_uid,
+		.maildir = config->maildir,
 		.sizes_trusted = mail_sizes_trusted(mail),
 		.mounter = getuid(),
 	};
 	tasks_init(&fs->tasks, mail);
 	retries_init(&fs->retries);
-	fs->notify = notify_new(mail, config->names_uid, &fuse_ops_sink, fs);
+	fs->notify = notify_new(mail, config->names_uid, config->maildir, &fuse_ops_sink, fs);
 	fs->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (fs->wake_fd < 0)
 		code = error_set(err, ERR_FAILED, "eventfd: %s", g_strerror(errno));

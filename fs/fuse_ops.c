@@ -176,19 +176,40 @@ static void do_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_dat
 	fuse_reply_none(req);
 }
 
-static void do_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+static void reply_getattr(fuse_req_t req, fuse_ino_t ino, bool is_open)
 {
 	struct stat attributes;
 	double timeout;
 	int result = ops_getattr(&fs_of(req)->ops, ino, &attributes, &timeout);
 
 	/* An open file's path can't be walked again. */
-	if (result == -ESTALE && fi)
+	if (result == -ESTALE && is_open)
 		result = -ENOENT;
 	if (result == 0)
 		fuse_reply_attr(req, &attributes, timeout);
 	else
 		fuse_reply_err(req, -result);
+}
+
+static int step_getattr(struct task *task)
+{
+	struct request *request = (struct request *)task;
+
+	return ops_stat_wait(&request->fs->ops, request->ino, &task->waiter);
+}
+
+static void answer_getattr(struct request *request)
+{
+	reply_getattr(request->req, request->ino, false);
+	request_free(request);
+}
+
+static void do_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	if (!fs_of(req)->ops.maildir || fi)
+		reply_getattr(req, ino, fi != NULL);
+	else
+		request_run(request_new(req, ino, step_getattr, answer_getattr));
 }
 
 static void do_readlink(fuse_req_t req, fuse_ino_t ino)
@@ -349,7 +370,7 @@ static void answer_opendir(struct request *request)
 	 * remembers nor remember what it lists. Waiting for them instead could take as long as a lookup that the
 	 * notifier waits for.
 	 */
-	bool is_settled = ops_is_watched(request->ino) && notify_is_idle(request->fs->notify);
+	bool is_settled = notify_is_idle(request->fs->notify) && ops_listing_is_told(&request->fs->ops, request->ino);
 
 	request->fi.cache_readdir = is_settled;
 	request->fi.keep_cache = is_settled;

@@ -26,6 +26,7 @@ struct generated_kind {
 	int (*open)(struct ops *ops, struct generated_node *node, struct mail_waiter *waiter, uint64_t *size_out);
 	int (*read)(struct ops *ops, struct generated_node *node, uint64_t offset, size_t length,
 		struct mail_waiter *waiter, struct ops_data *data_out);
+	bool listing_changes; /* and nobody tells: the kernel mustn't keep it */
 	/* of a symbolic link; g_free() the target */
 	int (*readlink)(struct ops *ops, struct generated_node *node, char **target_out);
 	void (*free)(struct generated_node *node); /* NULL: nothing but g_free() */

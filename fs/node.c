@@ -10,6 +10,11 @@ uint64_t node_folder_ino(uint32_t number)
 	return number ? (uint64_t)number << 32 : NODE_ROOT_INO;
 }
 
+uint64_t node_maildir_ino(uint32_t number, enum names_maildir_part part)
+{
+	return (uint64_t)number << 32 | part;
+}
+
 uint64_t node_message_ino(uint32_t message_number, uint32_t uid)
 {
 	return (uint64_t)message_number << 32 | uid;
@@ -51,10 +56,12 @@ bool node_resolve(struct mail *mail, uint64_t ino, struct node *node_out)
 	}
 	node_out->folder = mail_folder_by_number(mail, (uint32_t)(ino >> 32), &is_message_number);
 	node_out->uid = (uint32_t)ino;
-	node_out->kind = node_out->uid ? NODE_MESSAGE : NODE_FOLDER;
+	node_out->kind = is_message_number && node_out->uid                          ? NODE_MESSAGE
+	                 : node_out->uid == 0 || node_out->uid > NAMES_MAILDIR_PARTS ? NODE_FOLDER
+	                                                                             : NODE_MAILDIR_PART;
 	/* A renumbered folder's old messages may still be asked for: their number is nobody's, or means something else.
 	 */
-	if (node_out->folder && is_message_number != (node_out->kind == NODE_MESSAGE)) {
+	if (node_out->folder && (is_message_number ? node_out->uid == 0 : node_out->uid > NAMES_MAILDIR_PARTS)) {
 		mail_folder_unref(node_out->folder);
 		node_out->folder = NULL;
 	}
@@ -66,6 +73,11 @@ static bool resolve_text(struct mail *mail, uint64_t ino, struct node *node_out)
 {
 	bool found = node_resolve(mail, ino == NODE_TEXT_ROOT ? NODE_ROOT_INO : ino & ~NODE_GENERATED, node_out);
 
+	/* cur, new and tmp of the other layout have no text */
+	if (found && node_out->kind == NODE_MAILDIR_PART) {
+		node_fini(node_out);
+		found = false;
+	}
 	node_out->ino = ino;
 	node_out->kind = node_out->kind == NODE_MESSAGE ? NODE_TEXT : NODE_TEXT_FOLDER;
 	return found;

@@ -4,6 +4,7 @@
  *
  *     1                                  the root
  *     folder number << 32                a folder's directory
+ *     folder number << 32 | 1, 2, 3      with layout=maildir its cur, new, tmp
  *     message number << 32 | UID         a message
  *     1 << 63 | …                        generated: what the server doesn't have
  *     1 << 63 | folder number << 32      a folder's directory below .mailtree/text
@@ -13,11 +14,13 @@
  *     1 << 63 | 1 << 31 | serial         an object (generated.h): attachments, and what else has more to say than a
  *                                        folder and a UID
  *
- * Folder numbers have 31 bits and are never 0 but for the root. An object's number holds as long as the kernel knows
- * it; its st_ino, which is the same in every mount, is 1 << 63 and a hash of what it is (node_hash_ino()).
+ * Folder numbers and message numbers have 31 bits and are never 0 but for the root; no number is both. An object's
+ * number holds as long as the kernel knows it; its st_ino, which is the same in every mount, is 1 << 63 and a hash of
+ * what it is (node_hash_ino()).
  */
 #pragma once
 
+#include "fs/names.h"
 #include "src/mail/mail.h"
 
 #include <stdbool.h>
@@ -34,6 +37,7 @@
 enum node_kind {
 	NODE_FOLDER, /* the root too */
 	NODE_MESSAGE,
+	NODE_MAILDIR_PART, /* cur, new or tmp */
 	NODE_CONTROL_DIR,  /* .mailtree */
 	NODE_CONTROL_FILE, /* a snapshot of one of its files */
 	NODE_TEXT_FOLDER,  /* below .mailtree/text; its root too */
@@ -44,11 +48,12 @@ enum node_kind {
 struct node {
 	enum node_kind kind;
 	uint64_t ino;
-	struct mail_folder *folder; /* of FOLDER, MESSAGE, TEXT_FOLDER and TEXT: a reference */
-	uint32_t uid;               /* of MESSAGE and TEXT */
+	struct mail_folder *folder; /* of FOLDER, MESSAGE, MAILDIR_PART, TEXT_FOLDER and TEXT: a reference */
+	uint32_t uid;               /* of MESSAGE and TEXT; enum names_maildir_part of MAILDIR_PART */
 };
 
 uint64_t node_folder_ino(uint32_t number);
+uint64_t node_maildir_ino(uint32_t number, enum names_maildir_part part);
 uint64_t node_message_ino(uint32_t message_number, uint32_t uid);
 uint64_t node_text_folder_ino(uint32_t number);
 uint64_t node_text_ino(uint32_t message_number, uint32_t uid);

@@ -25,7 +25,7 @@ struct notify {
 	struct mail *mail;
 	const struct notify_sink *sink;
 	void *ctx;
-	bool names_uid;
+	bool names_uid, maildir;
 	bool started;
 	pthread_t thread;
 
@@ -39,12 +39,13 @@ struct notify {
 	bool texts; /* are shown in this mount */
 };
 
-struct notify *notify_new(struct mail *mail, bool names_uid, const struct notify_sink *sink, void *ctx)
+struct notify *notify_new(struct mail *mail, bool names_uid, bool maildir, const struct notify_sink *sink, void *ctx)
 {
 	struct notify *notify = g_new0(struct notify, 1);
 
 	notify->mail = mail;
 	notify->names_uid = names_uid;
+	notify->maildir = maildir;
 	notify->sink = sink;
 	notify->ctx = ctx;
 	pthread_mutex_init(&notify->lock, NULL);
@@ -93,19 +94,25 @@ static void push_content(struct notify *notify, uint64_t ino)
 		push(notify, CONTENT, ino, NULL);
 }
 
-/* What mirrors a folder as text has its changes, too. */
-enum mirror { MAIL, TEXT };
-
-static uint64_t dir_ino(struct notify *notify, struct mail_folder *folder, enum mirror mirror)
+static uint64_t dir_ino(struct notify *notify, struct mail_folder *folder)
 {
 	struct mail_folder_info info;
 
 	mail_folder_info(notify->mail, folder, &info);
-	return mirror == TEXT ? node_text_folder_ino(info.number) : node_folder_ino(info.number);
+	return node_folder_ino(info.number);
+}
+
+/* Where a folder's messages are. */
+static uint64_t messages_ino(struct notify *notify, struct mail_folder *folder)
+{
+	struct mail_folder_info info;
+
+	mail_folder_info(notify->mail, folder, &info);
+	return notify->maildir ? node_maildir_ino(info.number, NAMES_MAILDIR_CUR) : node_folder_ino(info.number);
 }
 
 /* Drops the directory's entry and with it all that the kernel keeps below. */
-static void push_subtree(struct notify *notify, struct mail_folder *folder, uint64_t dir, enum mirror mirror)
+static void push_subtree(struct notify *notify, struct mail_folder *folder, uint64_t dir)
 {
 	struct mail_folder *parent = mail_folder_parent(notify->mail, folder);
 
@@ -113,67 +120,60 @@ static void push_subtree(struct notify *notify, struct mail_folder *folder, uint
 		g_autofree char *path = mail_folder_path(notify->mail, folder);
 		g_autofree char *name = g_path_get_basename(path);
 
-		push(notify, ENTRY, dir_ino(notify, parent, mirror), name)->child = dir;
+		push(notify, ENTRY, dir_ino(notify, parent), name)->child = dir;
 	}
 	mail_folder_unref(parent);
 	push_content(notify, dir);
+	if (notify->maildir)
+		push_content(notify, messages_ino(notify, folder));
 }
 
-/* Under each name that it opens by. */
-static void push_deleted(struct notify *notify, uint64_t dir, uint64_t ino, const char *name, enum mirror mirror)
+static void push_message(struct notify *notify, const struct mail_event *event)
 {
-	char text[VIEW_NAME_BYTES_MAX + 1];
-
-	if (mirror == MAIL) {
-		push(notify, DELETED, dir, name)->child = ino;
-		return;
-	}
-	for (int is_taken = 0; is_taken < 2; is_taken++) {
-		g_strlcpy(text, name, sizeof(text));
-		view_text.name(text, is_taken);
-		push(notify, DELETED, dir, text)->child = ino;
-	}
-}
-
-static void push_message(struct notify *notify, const struct mail_event *event, enum mirror mirror)
-{
-	uint64_t dir = dir_ino(notify, event->folder, mirror);
+	uint64_t dir = messages_ino(notify, event->folder);
 	uint64_t ino = node_message_ino(event->message_number, event->message.uid);
 	char name[NAMES_BYTES_MAX + 1], uid_name[NAMES_BYTES_MAX + 1];
-
-	if (mirror == TEXT)
-		ino = node_text_ino(event->message_number, event->message.uid);
 
 	if (event->type == MAIL_EVENT_MESSAGE_ADDED) {
 		/* No entry: the kernel doesn't remember that a message's name wasn't there (ops.c). */
 		push_content(notify, dir);
 		return;
 	}
+	if (event->type == MAIL_EVENT_MESSAGE_FLAGS && !notify->maildir)
+		return;
 	if (notify->notes.length >= NOTIFY_QUEUE_MAX) {
-		if (set_add(notify->collapsed, dir))
-			push_subtree(notify, event->folder, dir, mirror);
+		uint64_t folder = dir_ino(notify, event->folder);
+
+		if (set_add(notify->collapsed, folder))
+			push_subtree(notify, event->folder, folder);
 		return;
 	}
-	if (event->type == MAIL_EVENT_MESSAGE_SIZE && mirror == TEXT)
-		return; /* open tells of a text's size */
 	if (event->type == MAIL_EVENT_MESSAGE_SIZE) {
 		/* Pages of another size go with it: the kernel drops them when it learns the new one. */
 		push(notify, ATTRIBUTES, ino, NULL);
 		return;
 	}
-	names_compose(&event->message, notify->names_uid, name);
+	if (notify->maildir)
+		names_maildir_compose(&event->message, event->message_number, name);
+	else
+		names_compose(&event->message, notify->names_uid, name);
+	if (event->type == MAIL_EVENT_MESSAGE_FLAGS) {
+		push(notify, ENTRY, dir, name);
+		push_content(notify, dir);
+		return;
+	}
+	push(notify, DELETED, dir, name)->child = ino;
 	names_compose_uid(event->message.uid, uid_name);
-	push_deleted(notify, dir, ino, name, mirror);
-	if (!notify->names_uid)
-		push_deleted(notify, dir, ino, uid_name, mirror);
+	/* the kernel keeps only listed names of a maildir */
+	if (!notify->names_uid && !notify->maildir)
+		push(notify, DELETED, dir, uid_name)->child = ino;
 	push_content(notify, dir);
 }
 
-static void push_folder(struct notify *notify, const struct mail_event *event, enum mirror mirror)
+static void push_folder(struct notify *notify, const struct mail_event *event)
 {
-	uint64_t dir = dir_ino(notify, event->folder, mirror);
-	uint64_t root = mirror == TEXT ? NODE_TEXT_ROOT : NODE_ROOT_INO;
-	uint64_t parent = event->parent ? dir_ino(notify, event->parent, mirror) : root;
+	uint64_t dir = dir_ino(notify, event->folder);
+	uint64_t parent = event->parent ? dir_ino(notify, event->parent) : NODE_ROOT_INO;
 
 	if (notify->notes.length >= NOTIFY_QUEUE_MAX + NOTIFY_FOLDERS_MAX) {
 		log_warning("notifier: too many changes of folders at once, one is shown late");
@@ -189,12 +189,84 @@ static void push_folder(struct notify *notify, const struct mail_event *event, e
 		push_content(notify, parent);
 		break;
 	case MAIL_EVENT_FOLDER_RESET:
-		push_subtree(notify, event->folder, dir, mirror);
+		push_subtree(notify, event->folder, dir);
 		break;
 	default:
 		push_content(notify, dir);
+		if (notify->maildir)
+			push_content(notify, messages_ino(notify, event->folder));
 		break;
 	}
+}
+
+/* ---- what mirrors the tree as text has its changes, too ---- */
+
+static uint64_t text_dir_ino(struct notify *notify, struct mail_folder *folder)
+{
+	struct mail_folder_info info = {0};
+
+	if (folder)
+		mail_folder_info(notify->mail, folder, &info);
+	return node_text_folder_ino(info.number);
+}
+
+/* Under each name that it opens by. */
+static void push_text_deleted(struct notify *notify, uint64_t dir, const struct mail_event *event, bool uid_only)
+{
+	char name[VIEW_NAME_BYTES_MAX + 1];
+
+	for (int is_taken = 0; is_taken < 2; is_taken++) {
+		names_compose(&event->message, uid_only, name);
+		view_text.name(name, is_taken);
+		push(notify, DELETED, dir, name)->child = node_text_ino(event->message_number, event->message.uid);
+	}
+}
+
+static void push_text_subtree(struct notify *notify, struct mail_folder *folder, uint64_t dir)
+{
+	struct mail_folder *parent = mail_folder_parent(notify->mail, folder);
+
+	if (parent) {
+		g_autofree char *path = mail_folder_path(notify->mail, folder);
+		g_autofree char *name = g_path_get_basename(path);
+
+		push(notify, ENTRY, text_dir_ino(notify, parent), name)->child = dir;
+	}
+	mail_folder_unref(parent);
+	push_content(notify, dir);
+}
+
+static void push_text(struct notify *notify, const struct mail_event *event)
+{
+	uint64_t dir = text_dir_ino(notify, event->folder);
+
+	switch (event->type) {
+	case MAIL_EVENT_MESSAGE_SIZE: /* open tells of a text's size */
+	case MAIL_EVENT_MESSAGE_FLAGS:
+		return;
+	case MAIL_EVENT_MESSAGE_GONE:
+		if (notify->notes.length < NOTIFY_QUEUE_MAX) {
+			push_text_deleted(notify, dir, event, false);
+			push_text_deleted(notify, dir, event, true);
+		} else if (set_add(notify->collapsed, dir)) {
+			push_text_subtree(notify, event->folder, dir);
+		}
+		break;
+	case MAIL_EVENT_FOLDER_RESET:
+		push_text_subtree(notify, event->folder, dir);
+		return;
+	case MAIL_EVENT_FOLDER_GONE:
+		if (notify->notes.length < NOTIFY_QUEUE_MAX + NOTIFY_FOLDERS_MAX)
+			push(notify, DELETED, text_dir_ino(notify, event->parent), event->name)->child = dir;
+		dir = text_dir_ino(notify, event->parent);
+		break;
+	case MAIL_EVENT_FOLDER_ADDED:
+		dir = text_dir_ino(notify, event->parent);
+		break;
+	default:
+		break;
+	}
+	push_content(notify, dir);
 }
 
 static void listen(void *data, const struct mail_event *event)
@@ -202,18 +274,19 @@ static void listen(void *data, const struct mail_event *event)
 	struct notify *notify = data;
 
 	pthread_mutex_lock(&notify->lock);
-	for (enum mirror mirror = MAIL; mirror <= (notify->texts ? TEXT : MAIL); mirror++) {
-		switch (event->type) {
-		case MAIL_EVENT_MESSAGE_ADDED:
-		case MAIL_EVENT_MESSAGE_GONE:
-		case MAIL_EVENT_MESSAGE_SIZE:
-			push_message(notify, event, mirror);
-			break;
-		default:
-			push_folder(notify, event, mirror);
-			break;
-		}
+	switch (event->type) {
+	case MAIL_EVENT_MESSAGE_ADDED:
+	case MAIL_EVENT_MESSAGE_GONE:
+	case MAIL_EVENT_MESSAGE_SIZE:
+	case MAIL_EVENT_MESSAGE_FLAGS:
+		push_message(notify, event);
+		break;
+	default:
+		push_folder(notify, event);
+		break;
 	}
+	if (notify->texts)
+		push_text(notify, event);
 	pthread_mutex_unlock(&notify->lock);
 }
 

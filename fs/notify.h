@@ -29,7 +29,7 @@ struct notify_sink {
 struct notify;
 
 /* `mail` and `sink` are borrowed. */
-struct notify *notify_new(struct mail *mail, bool names_uid, const struct notify_sink *sink, void *ctx);
+struct notify *notify_new(struct mail *mail, bool names_uid, bool maildir, const struct notify_sink *sink, void *ctx);
 /* Starts the thread and listens to the model. */
 bool notify_start(struct notify *notify);
 /* Drops what is queued, ends the thread. While it runs, requests must be answered still. */

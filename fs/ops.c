@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "fs/ops.h"
+#include "fs/ops_inside.h"
 
 #include "fs/generated.h"
-#include "fs/node.h"
 #include "fs/tree.h"
 #include "fs/view.h"
 
@@ -23,6 +22,29 @@ int ops_result(int code)
 bool ops_may_control(const struct ops *ops, uid_t caller)
 {
 	return caller == 0 || caller == ops->mounter || caller == ops->attr.uid;
+}
+
+static void entry_folder(struct ops *ops, struct mail_folder *folder, struct ops_entry *entry_out)
+{
+	struct mail_folder_info info;
+
+	mail_folder_info(ops->mail, folder, &info);
+	if (ops->maildir)
+		attr_maildir_folder(&ops->attr, &info, &entry_out->stat);
+	else
+		attr_folder(&ops->attr, &info, &entry_out->stat);
+	entry_out->nodeid = entry_out->stat.st_ino;
+	entry_out->entry_timeout = OPS_CACHE_SECONDS;
+	/* Loading it makes its time known without anything having changed. */
+	entry_out->attr_timeout = info.loaded ? OPS_CACHE_SECONDS : 0;
+}
+
+void ops_entry_message(
+	struct ops *ops, uint32_t message_number, const struct mail_message *message, struct ops_entry *entry_out)
+{
+	entry_out->nodeid = node_message_ino(message_number, message->uid);
+	attr_message(&ops->attr, entry_out->nodeid, message, &entry_out->stat);
+	entry_out->entry_timeout = entry_out->attr_timeout = OPS_CACHE_SECONDS;
 }
 
 static int lookup_control(struct ops *ops, const char *name, uid_t caller, struct ops_entry *entry_out)
@@ -115,6 +137,70 @@ static int lookup_in_control_dir(struct ops *ops, const char *name, uid_t caller
 	return lookup_control(ops, name, caller, entry_out);
 }
 
+static int lookup_message(struct ops *ops, const struct node *dir, const char *name, struct mail_waiter *waiter,
+	struct ops_entry *entry_out)
+{
+	struct node node = {.kind = NODE_MESSAGE, .folder = dir->folder};
+	struct mail_folder_info info;
+	struct mail_message message;
+	int code;
+
+	mail_folder_info(ops->mail, dir->folder, &info);
+	if (ops->maildir || dir->ino == NODE_ROOT_INO || info.attributes & MAIL_FOLDER_NOSELECT ||
+		!names_parse(name, &node.uid))
+		return 0;
+	code = mail_folder_ready(ops->mail, dir->folder, waiter, NULL);
+	if (code != 0)
+		return ops_result(code);
+	/* New mail comes all the time: that there is none of this name isn't worth remembering. */
+	entry_out->entry_timeout = 0;
+	mail_folder_info(ops->mail, dir->folder, &info);
+	node.ino = node_message_ino(info.message_number, node.uid);
+	if (!mail_message_find(ops->mail, dir->folder, node.uid, &message) ||
+		!names_match(name, &message, ops->names_uid))
+		return 0;
+	if (!node_is_current(ops->mail, &node))
+		return -ESTALE;
+	ops_entry_message(ops, info.message_number, &message, entry_out);
+	return 0;
+}
+
+static int lookup_in_folder(struct ops *ops, const struct node *dir, const char *name, struct mail_waiter *waiter,
+	struct ops_entry *entry_out)
+{
+	enum names_maildir_part part = ops->maildir ? names_maildir_part_find(name) : 0;
+	struct mail_folder *child = mail_folder_child(ops->mail, dir->folder, name);
+	struct mail_folder_info info;
+	int code = 0;
+
+	mail_folder_info(ops->mail, dir->folder, &info);
+	if (part && ops_maildir_has_parts(ops, &info)) {
+		/* No folder has such a name. */
+		ops_maildir_entry(ops, &info, part, entry_out);
+		return 0;
+	}
+	/*
+	 * Desktops and shells look for dot files wherever they pass: that must not wake the network. Nothing is
+	 * remembered of it, as the tree may not be known yet.
+	 */
+	if (!child && name[0] == '.')
+		return 0;
+	if (!child)
+		code = mail_tree_ready(ops->mail, waiter, NULL);
+	if (code != 0)
+		return ops_result(code);
+	if (!child)
+		child = mail_folder_child(ops->mail, dir->folder, name);
+	if (child) {
+		entry_folder(ops, child, entry_out);
+		mail_folder_unref(child);
+		return 0;
+	}
+	/* "No such folder" holds until an event says otherwise. */
+	entry_out->entry_timeout = OPS_CACHE_SECONDS;
+	return lookup_message(ops, dir, name, waiter, entry_out);
+}
+
 int ops_lookup(struct ops *ops, uint64_t parent, const char *name, uid_t caller, struct mail_waiter *waiter,
 	struct ops_entry *entry_out)
 {
@@ -135,9 +221,11 @@ int ops_lookup(struct ops *ops, uint64_t parent, const char *name, uid_t caller,
 	if (!node_resolve(ops->mail, parent, &node))
 		return -ESTALE;
 	if (node.kind == NODE_FOLDER)
-		result = view_lookup(ops, &view_mail, node.folder, name, waiter, entry_out);
+		result = lookup_in_folder(ops, &node, name, waiter, entry_out);
 	else if (node.kind == NODE_TEXT_FOLDER)
 		result = view_lookup(ops, &view_text, node.folder, name, waiter, entry_out);
+	else if (node.kind == NODE_MAILDIR_PART)
+		result = ops_maildir_lookup(ops, &node, name, waiter, entry_out);
 	else
 		result = node.kind == NODE_OF_TABLE ? object_lookup(ops, parent, name, waiter, entry_out) : -ENOTDIR;
 	node_fini(&node);
@@ -170,6 +258,7 @@ static int getattr_text(struct ops *ops, const struct node *node, struct stat *s
 int ops_getattr(struct ops *ops, uint64_t ino, struct stat *stat_out, double *timeout_out)
 {
 	struct node node;
+	struct mail_folder_info info;
 	struct ops_entry entry = {0};
 	int result = 0;
 
@@ -179,12 +268,18 @@ int ops_getattr(struct ops *ops, uint64_t ino, struct stat *stat_out, double *ti
 		return -ESTALE;
 	switch (node.kind) {
 	case NODE_FOLDER:
-		view_mail.folder_entry(ops, node.folder, &entry);
+		entry_folder(ops, node.folder, &entry);
 		*stat_out = entry.stat;
 		*timeout_out = entry.attr_timeout;
 		break;
 	case NODE_MESSAGE:
 		result = getattr_message(ops, &node, stat_out);
+		break;
+	case NODE_MAILDIR_PART:
+		mail_folder_info(ops->mail, node.folder, &info);
+		ops_maildir_entry(ops, &info, (enum names_maildir_part)node.uid, &entry);
+		*stat_out = entry.stat;
+		*timeout_out = entry.attr_timeout;
 		break;
 	case NODE_CONTROL_DIR:
 		control_dir_stat(ops->control, &ops->attr, stat_out);

@@ -30,6 +30,7 @@ struct ops {
 	struct generated *generated; /* borrowed */
 	struct attr_config attr;
 	bool names_uid;
+	bool maildir;
 	bool sizes_trusted; /* what the server says of a size is told as the truth; open isn't asked */
 	uid_t mounter;      /* may read the control files, as may attr.uid and root */
 };
@@ -50,6 +51,8 @@ int ops_lookup(struct ops *ops, uint64_t parent, const char *name, uid_t caller,
 /* g_free() the target. */
 int ops_readlink(struct ops *ops, uint64_t ino, char **target_out);
 int ops_getattr(struct ops *ops, uint64_t ino, struct stat *stat_out, double *timeout_out);
+/* Before it: with layout=maildir, what stat shows may have to be asked of the server. */
+int ops_stat_wait(struct ops *ops, uint64_t ino, struct mail_waiter *waiter);
 /* The kernel has dropped `lookups` of those that ops_lookup() gave it. */
 void ops_forget(struct ops *ops, uint64_t ino, uint64_t lookups);
 
@@ -77,10 +80,10 @@ void ops_data_fini(struct ops_data *data);
 int ops_read(struct ops *ops, uint64_t ino, uint64_t offset, size_t length, uint64_t *told_size,
 	struct mail_waiter *waiter, struct ops_data *data_out);
 
-/* The notifier tells the kernel what changes in this directory. */
-bool ops_is_watched(uint64_t ino);
 /* Checks for what is new. `handle_out`: for ops_readdir(). */
 int ops_opendir(struct ops *ops, uint64_t ino, uid_t caller, struct mail_waiter *waiter, uint64_t *handle_out);
+/* Whether changes of this directory's listing are told, so that the kernel may keep it. */
+bool ops_listing_is_told(struct ops *ops, uint64_t ino);
 struct ops_dirent {
 	const char *name;
 	struct stat stat;              /* without `entry` only st_ino and the type in st_mode */

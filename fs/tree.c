@@ -6,4 +6,4 @@
 
 #include "src/base/banned.h"
 
-const struct tree *const trees[] = {&text_tree, &attachments_tree, NULL};
+const struct tree *const trees[] = {&text_tree, &attachments_tree, &tree_search, NULL};

@@ -12,3 +12,4 @@ struct tree {
 };
 
 extern const struct tree *const trees[]; /* NULL-terminated */
+extern const struct tree tree_search;    /* search.c */

@@ -14,45 +14,15 @@
 #define EML ".eml"
 #define TXT ".txt"
 
-/* ---- mail as it is ---- */
-
-static void mail_folder_entry(struct ops *ops, struct mail_folder *folder, struct ops_entry *entry_out)
-{
-	struct mail_folder_info info;
-
-	mail_folder_info(ops->mail, folder, &info);
-	attr_folder(&ops->attr, &info, &entry_out->stat);
-	entry_out->nodeid = entry_out->stat.st_ino;
-	entry_out->entry_timeout = OPS_CACHE_SECONDS;
-	/* Loading it makes its time known without anything having changed. */
-	entry_out->attr_timeout = info.loaded ? OPS_CACHE_SECONDS : 0;
-}
-
-static void mail_message_entry(struct ops *ops, struct mail_folder *folder, uint32_t message_number,
-	const struct mail_message *message, struct ops_entry *entry_out)
-{
-	entry_out->nodeid = node_message_ino(message_number, message->uid);
-	attr_message(&ops->attr, entry_out->nodeid, message, &entry_out->stat);
-	entry_out->entry_timeout = entry_out->attr_timeout = OPS_CACHE_SECONDS;
-}
-
-const struct view view_mail = {
-	.folder_ino = node_folder_ino,
-	.message_ino = node_message_ino,
-	.folder_entry = mail_folder_entry,
-	.message_entry = mail_message_entry,
-	.message_type = S_IFREG,
-	.lists_entries = true,
-};
-
 /* ---- mail as text ---- */
 
 static void text_folder_entry(struct ops *ops, struct mail_folder *folder, struct ops_entry *entry_out)
 {
 	struct mail_folder_info info;
 
-	mail_folder_entry(ops, folder, entry_out);
 	mail_folder_info(ops->mail, folder, &info);
+	attr_folder(&ops->attr, &info, &entry_out->stat);
+	entry_out->entry_timeout = OPS_CACHE_SECONDS;
 	entry_out->nodeid = entry_out->stat.st_ino = node_text_folder_ino(info.number);
 	/* no event speaks of what mirrors a folder */
 	entry_out->attr_timeout = 0;
@@ -129,21 +99,14 @@ static int lookup_message(struct ops *ops, const struct view *view, struct mail_
 	mail_folder_info(ops->mail, dir, &info);
 	if (!info.number || info.attributes & MAIL_FOLDER_NOSELECT)
 		return 0;
-	if (view->plain) {
-		if (!view->plain(name, plain))
-			return 0;
-		name = plain;
-	}
-	if (!names_parse(name, &uid))
+	if (!view->plain(name, plain) || !names_parse(plain, &uid))
 		return 0;
 	code = mail_folder_ready(ops->mail, dir, waiter, NULL);
 	if (code != 0)
 		return ops_result(code);
-	/* New mail comes all the time: that there is none of this name isn't worth remembering. */
-	entry_out->entry_timeout = 0;
 	mail_folder_info(ops->mail, dir, &info);
 	number = info.message_number;
-	if (!mail_message_find(ops->mail, dir, uid, &message) || !names_match(name, &message, ops->names_uid))
+	if (!mail_message_find(ops->mail, dir, uid, &message) || !names_match(plain, &message, ops->names_uid))
 		return 0;
 	mail_folder_info(ops->mail, dir, &info);
 	if (info.message_number != number)
@@ -175,8 +138,7 @@ int view_lookup(struct ops *ops, const struct view *view, struct mail_folder *di
 		mail_folder_unref(child);
 		return 0;
 	}
-	/* "No such folder" holds until an event says otherwise; events speak of the tree of mail alone. */
-	entry_out->entry_timeout = view == &view_mail ? OPS_CACHE_SECONDS : 0;
+	/* No event says when there is a folder of that name: it isn't remembered that there is none. */
 	return lookup_message(ops, view, dir, name, waiter, entry_out);
 }
 
@@ -203,7 +165,7 @@ static uint64_t parent_ino(struct ops *ops, const struct view *view, struct mail
 	struct mail_folder_info info = {0};
 
 	if (!parent)
-		return view == &view_mail ? NODE_ROOT_INO : CONTROL_DIR_INO;
+		return CONTROL_DIR_INO;
 	mail_folder_info(ops->mail, parent, &info);
 	mail_folder_unref(parent);
 	return view->folder_ino(info.number);

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Folders, as they are shown: with their messages (view_mail), with messages as text (view_text: .mailtree/text), and
- * with directories of attachments (attachments.h). All mirror one tree; they differ in numbers, names and what stat
- * says.
+ * What mirrors the tree of mail below .mailtree/: messages as text (view_text), and directories of attachments
+ * (attachments.h). They differ in numbers, names and what stat says. Whatever the layout of the mount, folders hold
+ * their messages directly.
  *
- * Offsets of listings come from what an entry is, in the order of listing: 1 and 2 for the dots, then directories by
- * number, then messages by UID. So a reader that goes on in a listing that has changed neither repeats nor skips what
- * stayed.
+ * Offsets of listings come from what an entry is, as in ops_dir.c.
  */
 #pragma once
 
@@ -33,7 +31,7 @@ struct view {
 	bool lists_entries; /* else the kernel shall look up what it wants to know more of */
 };
 
-extern const struct view view_mail, view_text;
+extern const struct view view_text;
 extern const struct tree text_tree;
 
 int view_lookup(struct ops *ops, const struct view *view, struct mail_folder *dir, const char *name,

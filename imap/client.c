@@ -23,6 +23,10 @@ static const struct client_tuning tuning_default = {
 	.pause_ms = 5000,
 	.pause_max_ms = 60000,
 	.limit_ms = 600000,
+	.watch_quiet_ms = 1000,
+	.watch_rearm_ms = 9 * 60 * 1000, /* NATs and Exchange forget a silent connection after 10 */
+	.watch_good_ms = 10000,
+	.watch_retry_max_ms = 60000,
 };
 
 /* ---- jobs ---- */
@@ -358,19 +362,24 @@ static void waiting_tick(struct imap_client *client, uint64_t now_ms)
 		job_end(client->limbo.head->data, err.code, &err);
 }
 
-/* The last connection stays: it lapses when the server wants. */
+static uint32_t members_at_work(const struct imap_client *client)
+{
+	return members_in(client, MEMBER_READY) - (watch_idler(client) != NULL);
+}
+
+/* The last connection stays, beside the one that idles: it lapses when the server wants. */
 static void surplus_close(struct imap_client *client)
 {
-	uint32_t ready = members_in(client, MEMBER_READY);
+	uint32_t ready = members_at_work(client);
 	uint64_t now = clock_ms();
 
 	for (guint i = client->members->len; i-- > 0 && ready > 1;) {
 		struct member *member = client->members->pdata[i];
 
-		if (member->state != MEMBER_READY || member->flight.length ||
+		if (member->state != MEMBER_READY || member->flight.length || member->idle ||
 			now - member->idle_since_ms < client->tuning.idle_ms)
 			continue;
-		conn_logout(member->conn);
+		member_logout(member);
 		member_end(member, BLAME_NOBODY, NULL);
 		ready--;
 	}
@@ -397,12 +406,13 @@ static void tick_run(void *data)
 
 void client_tick_arm(struct imap_client *client)
 {
-	bool needed = client->waiting[0].length || client->waiting[1].length || client->members->len > 1;
+	bool needed = client->waiting[0].length || client->waiting[1].length || members_at_work(client) > 1;
 
 	for (guint i = 0; i < client->members->len && !needed; i++) {
 		const struct member *member = client->members->pdata[i];
 
-		needed = member->state == MEMBER_CONNECTING || member->flight.length;
+		needed = member->state == MEMBER_CONNECTING || member->flight.length || member->idle == IDLE_ASKED ||
+		         member->idle == IDLE_LEAVING;
 	}
 	if (needed && !client->tick)
 		client->tick = loop_timer_add(client->loop,
@@ -414,7 +424,8 @@ static void kick_run(void *data)
 	struct imap_client *client = data;
 
 	client->kick = NULL;
-	if (clock_ms() < client->down_until_ms) {
+	if (clock_ms() < client->down_until_ms &&
+		(client->waiting[IMAP_INTERACTIVE].length || client->waiting[IMAP_BULK].length)) {
 		struct error err = client->down_error;
 
 		client_fail_waiting(client, &err, 0);
@@ -477,11 +488,12 @@ void imap_client_free(struct imap_client *client)
 	queue_forget(&client->waiting[IMAP_INTERACTIVE]);
 	queue_forget(&client->waiting[IMAP_BULK]);
 	queue_forget(&client->limbo);
+	watch_fini(client);
 	for (guint i = 0; i < client->members->len; i++) {
 		struct member *member = client->members->pdata[i];
 
 		if (member->state == MEMBER_READY)
-			conn_logout(member->conn);
+			member_logout(member);
 		if (member->conn)
 			conn_abandon(member->conn); /* its commands lie in the jobs */
 		queue_forget(&member->flight);
@@ -536,7 +548,9 @@ void imap_client_mailbox_forget(struct imap_client *client, const char *mailbox,
 		if (member->number == keep_session || !member->mailbox_name ||
 			strcmp(member->mailbox_name, mailbox) != 0)
 			continue;
-		if (member->flight.length)
+		if (member->idle)
+			watch_leave(member);
+		else if (member->flight.length)
 			member->drop = true;
 		else
 			g_clear_pointer(&member->mailbox_name, g_free);
@@ -549,6 +563,8 @@ void imap_client_retry_now(struct imap_client *client)
 	client->down_until_ms = client->open_not_before_ms = 0;
 	client->losses = client->rejections = client->not_connected = 0;
 	client->limit = 0;
+	client->watch.not_before_ms = client->watch.failures = 0;
+	client->watch.off = false;
 	client_kick(client);
 }
 
@@ -560,6 +576,7 @@ void imap_client_state(const struct imap_client *client, struct imap_client_stat
 		.connections = members_in(client, MEMBER_READY),
 		.connecting = members_in(client, MEMBER_CONNECTING),
 		.signed_in = members_in(client, MEMBER_READY) > 0,
+		.watching = watch_idler(client) && watch_idler(client)->idle == IDLE_ON,
 		.capabilities = client->capabilities,
 		.backoff_ms = client_is_paused(client) ? client->pause_until_ms - now : 0,
 		.bytes_in = client->counters.bytes_in,

@@ -165,10 +165,25 @@ void imap_client_mailbox_forget(struct imap_client *client, const char *mailbox,
  */
 void imap_client_retry_now(struct imap_client *client);
 
+/*
+ * One mailbox is watched: a connection of its own idles on it (IDLE, RFC 2177) where the server offers that and the
+ * limit leaves room, else one that has nothing to do, which is called back when a request needs it. The IDLE is begun
+ * anew every 9 minutes, by an EXAMINE: a server that has gone, or has stopped telling, is found out. A connection that
+ * is lost is replaced (backoff with jitter) without being anybody's error.
+ */
+/*
+ * With `mailbox`: its state as an EXAMINE told it just now, compare it with what you know. NULL: something has
+ * changed since; `flags_only` if the server spoke of flags alone. May come often; may not free the client.
+ */
+typedef void (*imap_watch_fn)(void *ctx, const struct imap_mailbox *mailbox, bool flags_only);
+/* From now on this one, no other any more; NULL = none. The name is copied. */
+void imap_client_watch(struct imap_client *client, const char *mailbox, imap_watch_fn told, void *ctx);
+
 struct imap_client_state {
 	uint32_t connections; /* signed in */
 	uint32_t connecting;
 	bool signed_in;
+	bool watching;         /* the server tells of changes of the watched mailbox */
 	uint32_t capabilities; /* of the last session; 0 before the first */
 	uint64_t backoff_ms;   /* the server's pause that still lasts */
 	uint64_t bytes_in, bytes_out, round_trips, commands, reconnects, throttled;

@@ -365,6 +365,7 @@ static void on_response(void *ctx, const struct imap_response *response)
 	struct imap_mailbox *mailbox = &member->mailbox;
 	uint64_t gone;
 
+	watch_heard(member, response);
 	switch (response->type) {
 	case IMAP_UNTAGGED:
 		status_untagged(member, response);
@@ -470,6 +471,7 @@ void member_end(struct member *member, enum member_blame blame, const struct err
 		return;
 	member->state = MEMBER_ENDED;
 	member->examining = member->body_job = NULL;
+	watch_member_ended(member);
 	if (member->conn)
 		conn_abandon(member->conn);
 	g_ptr_array_remove(client->members, member);
@@ -502,7 +504,7 @@ static void on_lost(void *ctx, const struct error *err)
 	struct imap_client *client = member->client;
 	struct verdict bye = member->bye;
 	enum member_blame blame = BLAME_TRY;
-	bool counts = member->flight.length > 0;
+	bool counts = member->flight.length > 0 && !watch_is_alone(member);
 
 	client->lost_at = client->opened;
 	if (bye.kind == VERDICT_EXPIRED)
@@ -547,7 +549,8 @@ static void silent(struct member *member, uint64_t since_ms, const char *how)
 	struct error err = {0};
 
 	error_set(&err, ERR_TIMEOUT, "%s: %s for %.1f s", client->config.host, how, (double)since_ms / 1000);
-	client->last_error = err;
+	if (!watch_is_alone(member))
+		client->last_error = err;
 	log_info("imap: %s: closing the connection", err.text);
 	member_end(member, BLAME_FAIL, &err);
 }
@@ -580,6 +583,8 @@ bool member_tick(struct member *member, uint64_t now_ms)
 	if (member->state == MEMBER_CONNECTING)
 		return session_tick(member->session, now_ms);
 	bytes = conn_bytes_in(member->conn);
+	if (member->idle)
+		watch_tick(member);
 	if (!member->flight.length)
 		return false;
 	if (bytes != member->bytes_seen) {
@@ -618,20 +623,26 @@ static void on_ready(void *ctx)
 	member->idle_since_ms = clock_ms();
 	log_info("signed in to %s as %s", client->config.host, client->config.user);
 	client_signed_in(client, member->capabilities);
+	watch_signed_in(client, member);
 }
 
 static void on_failed(void *ctx, enum session_end end, uint32_t backoff_ms, const struct error *err)
 {
 	struct member *member = ctx;
 
-	log_info("no connection to %s: %s", member->client->config.host, err->text);
+	struct imap_client *client = member->client;
+
+	log_info("no connection to %s: %s", client->config.host, err->text);
 	member_end(member, BLAME_NOBODY, err);
-	client_sign_in_failed(member->client, member, end, backoff_ms, err);
+	if (member->for_watch)
+		watch_unconnected(member, end, backoff_ms, err);
+	else
+		client_sign_in_failed(client, member, end, backoff_ms, err);
 }
 
 static const struct session_ops session_ops = {.ready = on_ready, .failed = on_failed};
 
-void member_open(struct imap_client *client)
+struct member *member_open(struct imap_client *client)
 {
 	struct member *member = g_new0(struct member, 1);
 	const struct session_env env = {
@@ -648,6 +659,19 @@ void member_open(struct imap_client *client)
 	member->state = MEMBER_CONNECTING;
 	member->session = session_new(&env, &session_ops, member);
 	g_ptr_array_add(client->members, member);
+	return member;
+}
+
+void member_logout(struct member *member)
+{
+	/* while it idles no other command is understood */
+	if (member->idle == IDLE_ASKED)
+		return;
+	if (member->idle == IDLE_ON) {
+		conn_line_send(member->conn, "DONE", 4);
+		conn_flush(member->conn);
+	}
+	conn_logout(member->conn);
 }
 
 void member_free(struct member *member)

@@ -5,6 +5,7 @@
  *	client.c    the public calls, deadlines, pauses, what fails everybody
  *	schedule.c  which job goes to which member, when a member is opened or closed
  *	member.c    one connection: EXAMINE, sending, routing of what arrives, its loss
+ *	watch.c     which member idles (IDLE), and on what; how it is called back
  *
  * A job is in exactly one queue: waiting (by class), flight (of a member), or limbo (about to be told
  * something, while callbacks may cancel it). Members that ended wait in `graveyard` until the stack is
@@ -49,6 +50,14 @@ struct job {
 
 enum member_state { MEMBER_CONNECTING, MEMBER_READY, MEMBER_ENDED };
 
+/* IDLE (RFC 2177). A member that isn't at IDLE_NONE has no jobs and takes none. */
+enum member_idle {
+	IDLE_NONE,
+	IDLE_ASKED, /* "+" is still to come: until then nothing may be sent */
+	IDLE_ON,
+	IDLE_LEAVING, /* DONE was sent */
+};
+
 struct member {
 	struct imap_client *client;
 	enum member_state state;
@@ -74,6 +83,13 @@ struct member {
 	bool served;   /* it has answered a command */
 	bool drop;     /* hang up once the stack is unwound */
 
+	/* watch.c */
+	enum member_idle idle;
+	bool idle_stop;   /* DONE as soon as it may be sent */
+	uint64_t idle_ms; /* clock_ms() at which this phase of it began */
+	struct conn_command idle_command;
+	bool for_watch; /* opened with nobody waiting: that it fails concerns nobody */
+
 	uint64_t idle_since_ms; /* clock_ms(); flight is empty */
 	bool was_idle;          /* the oldest was sent after some idleness, and nothing has come since */
 	uint64_t bytes_seen;
@@ -93,7 +109,22 @@ struct client_tuning {
 	uint32_t not_connected_ms; /* first pause before "not connected" is tried again */
 	uint32_t pause_ms;         /* first pause where the server told no number, then doubling */
 	uint32_t pause_max_ms;
-	uint32_t limit_ms; /* how long a learned limit of connections is believed */
+	uint32_t limit_ms;       /* how long a learned limit of connections is believed */
+	uint32_t watch_quiet_ms; /* the only free connection idles after so much rest */
+	uint32_t watch_rearm_ms; /* an IDLE lasts so long at most */
+	uint32_t watch_good_ms;  /* … and one that lasted so long was worth its connection */
+	uint32_t watch_retry_max_ms;
+};
+
+struct watch {
+	char *mailbox; /* NULL = none */
+	imap_watch_fn told;
+	void *ctx;
+	struct member *member;       /* that examines it or idles on it; NULL = none */
+	struct imap_request request; /* its EXAMINE */
+	uint64_t not_before_ms;      /* clock_ms() */
+	unsigned failures;           /* in a row */
+	bool off;                    /* until the next sign-in, or another mailbox: trying is no use */
 };
 
 struct imap_client {
@@ -132,6 +163,8 @@ struct imap_client {
 	uint64_t pause_began_ms, pause_until_ms; /* equal: no pause */
 	uint64_t paused_ms;                      /* sum of those that ended */
 	uint32_t pause_next_ms;                  /* without a number */
+
+	struct watch watch;
 
 	unsigned losses;        /* in a row without an answer */
 	uint64_t lost_at;       /* `opened` when a connection was lost, idle or not */
@@ -179,12 +212,30 @@ void job_move(struct job *job, GQueue *queue);
 /* To the front of its class, told to forget what came. */
 void job_again(struct job *job);
 
+/* watch.c */
+/* No job waits: what remains is the watch's. True if it wants a connection opened for it. */
+bool watch_schedule(struct imap_client *client, bool may_have_more);
+/* The member that idles, and could be called back; NULL = none. */
+struct member *watch_idler(const struct imap_client *client);
+/* Calls it back: it is free when the server has confirmed it. Its mailbox is idled on again later. */
+void watch_leave(struct member *member);
+/* Something untagged came on this member. */
+void watch_heard(struct member *member, const struct imap_response *response);
+/* Nothing is under way on this member but the watch's own. */
+bool watch_is_alone(const struct member *member);
+void watch_member_ended(struct member *member);
+/* A connection that was opened for it can't be had. */
+void watch_unconnected(const struct member *member, enum session_end end, uint32_t backoff_ms, const struct error *err);
+void watch_signed_in(struct imap_client *client, const struct member *member);
+void watch_tick(struct member *member);
+void watch_fini(struct imap_client *client);
+
 /* schedule.c */
 void schedule(struct imap_client *client);
 uint32_t schedule_allowed(const struct imap_client *client); /* connections, now */
 
 /* member.c */
-void member_open(struct imap_client *client);
+struct member *member_open(struct imap_client *client);
 void member_free(struct member *member);
 /* Takes the job over and sends what it needs first. */
 void member_take(struct member *member, struct job *job);
@@ -198,5 +249,7 @@ enum member_blame { BLAME_NOBODY, BLAME_TRY, BLAME_FAIL };
 void member_end(struct member *member, enum member_blame blame, const struct error *err);
 /* Deadlines; true if there was a sign of life. */
 bool member_tick(struct member *member, uint64_t now_ms);
+/* Says LOGOUT where it can be said. */
+void member_logout(struct member *member);
 /* The job was cancelled while in flight. */
 void member_cancelled(struct member *member, struct job *job);

@@ -31,6 +31,7 @@ struct pass {
 	uint32_t allowed, ready, connecting, bulk;
 	uint32_t wanted; /* connections more than there are */
 	uint32_t stuck;  /* jobs that found no place */
+	unsigned called; /* the member that idles is called back for one of them: 1 + its class */
 };
 
 uint32_t schedule_allowed(const struct imap_client *client)
@@ -96,7 +97,7 @@ static enum rank rank_of(const struct pass *pass, const struct member *member, c
 	const struct job *head = member->flight.head ? member->flight.head->data : NULL;
 	bool must_examine;
 
-	if (member->state != MEMBER_READY || member->held || member->drop || member->examining ||
+	if (member->state != MEMBER_READY || member->idle || member->held || member->drop || member->examining ||
 		!fresh_enough(member, job))
 		return RANK_NONE;
 	if (job->class == IMAP_BULK && !member->bulk && pass->bulk >= bulk_most(pass))
@@ -141,7 +142,7 @@ static void hold_one(const struct pass *pass, const struct job *job)
 	for (guint i = 0; i < members->len; i++) {
 		struct member *member = members->pdata[i];
 
-		if (member->state != MEMBER_READY || member->held)
+		if (member->state != MEMBER_READY || member->held || member->idle)
 			continue;
 		if (job->class == IMAP_BULK && !member->bulk && pass->bulk >= bulk_most(pass))
 			continue;
@@ -162,12 +163,29 @@ static bool make_room(struct pass *pass, const struct job *job)
 
 		if (member->state != MEMBER_READY || member->flight.length || fresh_enough(member, job))
 			continue;
-		conn_logout(member->conn);
+		member_logout(member);
 		member_end(member, BLAME_NOBODY, NULL);
 		pass_count(pass);
 		return true;
 	}
 	return false;
+}
+
+static bool bulk_is_full(const struct pass *pass)
+{
+	return pass->bulk + pass->connecting >= bulk_most(pass);
+}
+
+/* One idles that this job could have sooner than a new connection. Bulk work takes the new one, as long as it may. */
+static bool can_call(const struct pass *pass, const struct job *job)
+{
+	const struct member *idler = watch_idler(pass->client);
+
+	if (!idler || pass->called || !fresh_enough(idler, job))
+		return false;
+	if (job->class == IMAP_BULK)
+		return !bulk_is_full(pass) && !may_open(pass) && !pass->connecting;
+	return true;
 }
 
 /* No place for this one now. */
@@ -178,13 +196,20 @@ static void stuck(struct pass *pass, const struct job *job)
 
 	if (keeper) {
 		keeper->held = HELD_BY(job->class);
+		if (keeper->idle)
+			watch_leave(keeper);
+		return;
+	}
+	if (can_call(pass, job)) {
+		pass->called = HELD_BY(job->class);
+		watch_leave(watch_idler(pass->client));
 		return;
 	}
 	pass->stuck++;
 	if (job->request->fresh && pass->ready + pass->connecting >= pass->allowed && !pass->connecting)
 		make_room(pass, job);
 	more = pass->ready + pass->connecting < pass->allowed;
-	if (job->class == IMAP_BULK && pass->bulk + pass->connecting >= bulk_most(pass))
+	if (job->class == IMAP_BULK && bulk_is_full(pass))
 		more = false;
 	if (more)
 		pass->wanted = MAX(pass->wanted, pass->stuck);
@@ -194,16 +219,21 @@ static void stuck(struct pass *pass, const struct job *job)
 }
 
 /* True if one was placed: the queue may look different now. */
-static bool place_one(struct pass *pass, GQueue *queue)
+static bool place_one(struct pass *pass, enum imap_class class)
 {
+	GQueue *queue = &pass->client->waiting[class];
+
 	pass->stuck = 0;
+	if (pass->called == HELD_BY(class))
+		pass->called = 0;
 	for (GList *link = queue->head; link && pass->stuck < LOOK_AHEAD_MAX; link = link->next) {
 		struct job *job = link->data;
 		enum rank rank;
 		struct member *member = best_for(pass, job, &rank);
 
 		/* rather a new connection, if one can be had */
-		if (rank == RANK_BEHIND_BULK && !job->request->keep_session && (pass->connecting || may_open(pass)))
+		if (rank == RANK_BEHIND_BULK && !job->request->keep_session &&
+			(pass->connecting || may_open(pass) || can_call(pass, job)))
 			member = NULL;
 		if (member) {
 			if (rank >= RANK_SAME_MANY)
@@ -219,9 +249,7 @@ static bool place_one(struct pass *pass, GQueue *queue)
 
 static void place_all(struct pass *pass, enum imap_class class)
 {
-	GQueue *queue = &pass->client->waiting[class];
-
-	while (place_one(pass, queue))
+	while (place_one(pass, class))
 		for (guint i = 0; i < pass->client->members->len; i++) {
 			struct member *member = pass->client->members->pdata[i];
 
@@ -275,6 +303,17 @@ static void open_some(struct pass *pass)
 		client_wake_at(pass->client, pass->client->open_not_before_ms);
 }
 
+static void open_for_watch(struct pass *pass)
+{
+	struct imap_client *client = pass->client;
+	uint64_t from_ms = MAX(client->open_not_before_ms, client->down_until_ms);
+
+	if (clock_ms() < from_ms)
+		client_wake_at(client, from_ms);
+	else if (may_open(pass))
+		member_open(client)->for_watch = true;
+}
+
 void schedule(struct imap_client *client)
 {
 	struct pass pass = {.client = client};
@@ -288,4 +327,7 @@ void schedule(struct imap_client *client)
 	place_all(&pass, IMAP_INTERACTIVE);
 	place_all(&pass, IMAP_BULK);
 	open_some(&pass);
+	if (!client->waiting[IMAP_INTERACTIVE].length && !client->waiting[IMAP_BULK].length &&
+		watch_schedule(client, pass.ready + pass.connecting < pass.allowed))
+		open_for_watch(&pass);
 }

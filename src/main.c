@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The program: what holds for every command, and which one it is. */
-#include "src/cli/command.h"
+/* The program: what holds for every command. */
+#include "src/cli/commands.h"
 #include "src/cli/output.h"
 #include "src/mime/mime.h"
 
 #include <locale.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,19 +15,7 @@
 
 #include "src/base/banned.h"
 
-static const struct command *const commands[] = {
-	&command_mount,
-	&command_umount,
-	&command_ls,
-	&command_cat,
-	&command_status,
-	&command_login,
-	&command_logout,
-	&command_token,
-	&command_doctor,
-	&command_warm,
-	&command_cache,
-};
+#define ARENAS 2
 
 static void process_harden(void)
 {
@@ -37,14 +26,14 @@ static void process_harden(void)
 	prctl(PR_SET_DUMPABLE, 0);
 	umask(077);
 	signal(SIGPIPE, SIG_IGN);
+	/* a limit on files' sizes is one more disk that is full: the write's error is enough */
+	signal(SIGXFSZ, SIG_IGN);
 }
 
-static const struct command *command_find(const char *name)
+/* Bodies pass from thread to thread: what they leave free in one thread's arena no other can use. */
+static void memory_bound(void)
 {
-	for (size_t i = 0; i < G_N_ELEMENTS(commands); i++)
-		if (strcmp(commands[i]->name, name) == 0)
-			return commands[i];
-	return NULL;
+	mallopt(M_ARENA_MAX, ARENAS);
 }
 
 static int help_print(GOptionContext *context, struct error *err)
@@ -52,8 +41,8 @@ static int help_print(GOptionContext *context, struct error *err)
 	g_autoptr(GString) list = g_string_new("Commands:\n");
 	g_autofree char *help = NULL;
 
-	for (size_t i = 0; i < G_N_ELEMENTS(commands); i++)
-		g_string_append_printf(list, "  %-8s %s\n", commands[i]->name, commands[i]->summary);
+	for (const struct command *const *command = commands; *command; command++)
+		g_string_append_printf(list, "  %-8s %s\n", (*command)->name, (*command)->summary);
 	g_string_append(list,
 		"\n`mailtree COMMAND --help` explains each; mailtree(1) and mailtree-config(5) tell more.\n\n"
 		"Example:\n"
@@ -97,7 +86,7 @@ static int global_parse(struct call *call, struct error *err)
 	if (version)
 		return output_print(err, "mailtree " MAILTREE_VERSION "\n");
 	name = call->words[0] ? call->words[1] : NULL;
-	call->command = name ? command_find(name) : NULL;
+	call->command = name ? commands_find(name) : NULL;
 	if (call->command)
 		return 0;
 	error_set(err, ERR_USAGE, name ? "%s: no such command" : "no command is given", name);
@@ -143,6 +132,7 @@ int main(int argc, char **argv)
 	int code;
 
 	process_harden();
+	memory_bound();
 	/* only for the characters that a terminal shows: messages and numbers are the same everywhere */
 	setlocale(LC_CTYPE, "");
 	mime_init();

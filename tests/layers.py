@@ -34,7 +34,7 @@ PUBLIC = {
 }
 # Whoever puts a model together also says where its mail comes from, and explains what is wrong with a sign-in.
 PUBLIC_FOR_COMPOSITION = {
-    "src/mail/source.h", "src/auth/causes.h", "src/auth/sasl_inspect.h", "src/auth/secret_form.h", "imap/probe.h",
+    "src/mail/source.h", "src/auth/causes.h", "src/auth/document.h", "src/auth/sasl_inspect.h", "src/auth/secret_form.h", "imap/probe.h",
     "imap/reach.h",
 }
 LIBRARIES = (

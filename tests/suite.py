@@ -34,6 +34,10 @@ TEST_TIMEOUT_S = 180
 TEST_TIMEOUT_LONG_S = 3600
 STEP_TIMEOUT_S = 1800
 STEP_TIMEOUT_LONG_S = 8 * 3600
+FUZZ_S = 60
+SMALL_DISK_BYTES = 12 << 20
+# Of tests that damage things at random, for each kind of damage.
+ROUNDS_LONG = "1000"
 SLOWNESS_SANITIZED = 4
 SKIP_ALLOWED = "needs --long"
 OUTPUT_LINES_SHOWN = 60
@@ -178,25 +182,64 @@ def check_manuals():
 
 # Builds and their unit tests
 
-def build(folder, *options):
+def build(folder, *options, env=None):
     settled = (PROJECT / folder / "build.ninja").exists()
-    run(["meson", "configure" if settled else "setup", folder, *options], "meson")
-    run(["ninja", "-C", folder], f"the build in {folder}")
+    run(["meson", "configure" if settled else "setup", folder, *options], "meson", env=env)
+    run(["ninja", "-C", folder], f"the build in {folder}", env=env)
     return Counts(passed=1)
 
 
-def unit_tests(folder, slowness=1):
+def unit_tests(folder, slowness=1, long=False):
     report = PROJECT / folder / "meson-logs" / "testlog.junit.xml"
     report.unlink(missing_ok=True)
     problem = None
     try:
-        run(["meson", "test", "-C", folder, "--no-rebuild", "--print-errorlogs", "--timeout-multiplier", slowness],
-            "meson test", env=os.environ | SANITIZER_ENV)
+        run(["meson", "test", "-C", folder, "--no-rebuild", "--print-errorlogs", "--timeout-multiplier",
+             slowness * (5 if long else 1)],
+            "meson test", env=os.environ | SANITIZER_ENV | ({"MAILTREE_TEST_ROUNDS": ROUNDS_LONG} if long else {}))
     except StepError as error:
         problem = str(error)
     counts = count_junit(report)
     if problem and not counts.failed:
         counts.fail(problem)
+    return counts
+
+
+# What takes hours
+
+def fuzz_targets():
+    return sorted(path.name for path in (PROJECT / "tests" / "fuzz" / "corpus").iterdir())
+
+
+def fuzz(folder):
+    """Each target for a while, from its corpus on; what it finds is printed."""
+    counts = Counts()
+    for name in fuzz_targets():
+        with tempfile.TemporaryDirectory(prefix="fuzz-") as found:
+            try:
+                output = run([PROJECT / folder / "tests" / "fuzz" / f"fuzz_{name}", f"-max_total_time={FUZZ_S}", "-timeout=25",
+                              "-print_final_stats=1", f"-dict={PROJECT}/tests/fuzz/{name}.dict", f"-artifact_prefix={found}/",
+                              found, PROJECT / "tests" / "fuzz" / "corpus" / name], f"fuzzing {name}",
+                             env=os.environ | {"ASAN_OPTIONS": "quarantine_size_mb=16", "LC_ALL": "C.UTF-8"})
+                print(name, *re.findall(r"stat::number_of_executed_units: +\d+", output))
+                counts.passed += 1
+            except StepError as error:
+                counts.fail(str(error))
+    return counts
+
+
+def valgrind(folder):
+    """The parsers over their corpora."""
+    counts = Counts()
+    for name in fuzz_targets():
+        try:
+            run(["valgrind", "-q", "--error-exitcode=9", f"--suppressions={PROJECT}/tests/valgrind.supp",
+                 "--leak-check=full", "--errors-for-leak-kinds=definite",
+                 PROJECT / folder / "tests" / "fuzz" / f"replay_{name}", PROJECT / "tests" / "fuzz" / "corpus" / name],
+                f"valgrind of {name}", env=os.environ | {"G_SLICE": "always-malloc"})
+            counts.passed += 1
+        except StepError as error:
+            counts.fail(str(error))
     return counts
 
 
@@ -211,6 +254,10 @@ class Stage:
     data: pathlib.Path
     identity: list
 
+    def small_disk(self):
+        path = self.folder / "small"
+        return str(path) if path.is_mount() else None
+
     def environment(self, home, temporary, **more):
         kept = {name: os.environ[name] for name in ("PATH", "TERM", "MAILTREE_TEST_KEEP") if name in os.environ}
         return kept | {"HOME": str(home), "TMPDIR": str(temporary), "LC_ALL": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1",
@@ -222,12 +269,14 @@ def make_stage(folder):
         DATA_OF_ROOT if os.geteuid() == 0 else pathlib.Path.home() / ".cache" / "mailtree-tests")).absolute()
     data.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)
-    places = [folder / "home", folder / "t", folder / "report"]
+    places = [folder / "home", folder / "t", folder / "report", folder / "small"]
     for place in (*places, folder / "lab"):
         place.mkdir()
     if os.geteuid() != 0:
         return Stage(PROJECT, folder, data, [])
     user = make_user()
+    # A disk that tests may fill. Where none may be mounted, they limit the size of files instead.
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK_BYTES}", "small", folder / "small"], timeout=30)
     for place in places:
         os.chown(place, user.pw_uid, user.pw_gid)
     source = folder / "src"
@@ -279,6 +328,8 @@ def end_to_end(stage, folder, long=False, sanitized=False):
     slowness = SLOWNESS_SANITIZED if sanitized else 1
     env = stage.environment(stage.folder / "home", stage.folder / "t", MAILTREE_BUILD=str(binary.parent),
                             MAILTREE_TEST_SLOWNESS=str(slowness))
+    if stage.small_disk():
+        env["MAILTREE_TEST_SMALL_DISK"] = stage.small_disk()
     arguments = ["-n", str(WORKERS), "--dist", "loadscope", "tests/e2e"]
     if long:
         arguments.append("--long")
@@ -319,7 +370,7 @@ def sweep(folder):
     below = f"{folder}/"
     for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines():
         point = line.split()[4]
-        if point.startswith(below):
+        if point.startswith(below) and point != f"{below}small":
             found.append(f"left mounted: {point}")
             subprocess.run(["umount", "-l", point] if os.geteuid() == 0 else ["fusermount3", "-uz", point], timeout=30)
     for entry in pathlib.Path("/proc").iterdir():
@@ -374,9 +425,17 @@ def run_builds(suite, stage, options):
         if not suite.step(f"build{label}", build, folder, "-Dlibsecret=enabled", *meson_options):
             suite.cannot(f"tests{label}", "there is no build")
             continue
-        suite.step(f"unit tests{label}", unit_tests, folder, SLOWNESS_SANITIZED if sanitized else 1)
+        suite.step(f"unit tests{label}", unit_tests, folder, SLOWNESS_SANITIZED if sanitized else 1, options.long)
         if folder != "build-tsan":
             suite.step(f"end-to-end tests{label}", end_to_end, stage, folder, options.long, sanitized)
+
+
+def run_long(suite):
+    suite.step("valgrind of the parsers", valgrind, "build-test")
+    if suite.step("build, libFuzzer", build, "build-fuzz", "-Dfuzz=true", "-Dlibsecret=enabled", env=os.environ | {"CC": "clang-14"}):
+        suite.step("fuzzing", fuzz, "build-fuzz")
+    else:
+        suite.cannot("fuzzing", "there is no build")
 
 
 def main():
@@ -389,12 +448,18 @@ def main():
     # Short: Unix sockets lie below it.
     with tempfile.TemporaryDirectory(prefix="mt-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         stage = make_stage(pathlib.Path(folder))
-        suite.step("format", check_format)
-        suite.step("lint", check_scripts)
-        suite.step("manual pages", check_manuals)
-        suite.step("what tests need from outside", prepare, stage)
-        suite.step("lab, layers", tests_of_the_house, stage)
-        run_builds(suite, stage, options)
+        try:
+            suite.step("format", check_format)
+            suite.step("lint", check_scripts)
+            suite.step("manual pages", check_manuals)
+            suite.step("what tests need from outside", prepare, stage)
+            suite.step("lab, layers", tests_of_the_house, stage)
+            run_builds(suite, stage, options)
+            if options.long:
+                run_long(suite)
+        finally:
+            if stage.small_disk():
+                subprocess.run(["umount", stage.small_disk()], timeout=30)
     print(suite.summary())
     return 1 if suite.total.failed else 0
 

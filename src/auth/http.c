@@ -72,9 +72,11 @@ static void easy_setup(CURL *easy, struct transfer *transfer, struct curl_slist 
 	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)request->timeout_ms);
 	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
 	curl_easy_setopt(easy, CURLOPT_USERAGENT, "mailtree/" MAILTREE_VERSION);
-	curl_easy_setopt(easy, CURLOPT_POST, 1L);
-	curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->form);
-	curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->form_length);
+	if (request->form) {
+		curl_easy_setopt(easy, CURLOPT_POST, 1L);
+		curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->form);
+		curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->form_length);
+	}
 	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, body_write);
 	curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
 	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, error_text);
@@ -111,8 +113,8 @@ static int result_error(const struct transfer *transfer, CURLcode result, const 
 	const char *why = *error_text ? error_text : curl_easy_strerror(result);
 
 	if (transfer->too_large)
-		return error_set(err, ERR_UNREACHABLE, "an answer of more than %u KiB isn't a token endpoint's",
-			AUTH_HTTP_BODY_MAX / 1024);
+		return error_set(
+			err, ERR_UNREACHABLE, "an answer of more than %u KiB is too long", AUTH_HTTP_BODY_MAX / 1024);
 	if (transfer->ca_failed)
 		return error_set(
 			err, ERR_CONFIG, "ca_file %s: can't be read as PEM certificates", transfer->request->ca_file);
@@ -132,11 +134,13 @@ static int result_error(const struct transfer *transfer, CURLcode result, const 
 static void reply_read_info(CURL *easy, struct auth_http_reply *reply)
 {
 	curl_off_t retry_after = 0;
-	const char *type = NULL;
+	const char *type = NULL, *location = NULL;
 
 	curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &reply->status);
 	curl_easy_getinfo(easy, CURLINFO_CONTENT_TYPE, &type);
 	curl_easy_getinfo(easy, CURLINFO_RETRY_AFTER, &retry_after);
+	curl_easy_getinfo(easy, CURLINFO_REDIRECT_URL, &location);
+	reply->location = g_strdup(location);
 	if (type)
 		g_strlcpy(reply->content_type, type, sizeof(reply->content_type));
 	reply->retry_after_s = CLAMP(retry_after, 0, RETRY_AFTER_MAX_S);
@@ -153,7 +157,7 @@ static void libcurl_init(void)
 	}
 }
 
-int auth_http_post(const struct auth_http_request *request, struct auth_http_reply *reply_out, struct error *err)
+int auth_http_run(const struct auth_http_request *request, struct auth_http_reply *reply_out, struct error *err)
 {
 	char error_text[CURL_ERROR_SIZE] = "";
 	struct transfer transfer = {.request = request, .reply = reply_out};
@@ -167,7 +171,7 @@ int auth_http_post(const struct auth_http_request *request, struct auth_http_rep
 	libcurl_init();
 	easy = curl_easy_init();
 	multi = curl_multi_init();
-	headers = curl_slist_append(NULL, "Accept: application/json");
+	headers = curl_slist_append(NULL, request->form ? "Accept: application/json" : "Accept: */*");
 	if (!easy || !multi || !headers) {
 		rc = error_set(err, ERR_FAILED, "libcurl can't be initialised");
 		goto out;
@@ -196,5 +200,6 @@ void auth_http_reply_fini(struct auth_http_reply *reply)
 	if (reply->body)
 		secret_wipe(reply->body, reply->length);
 	g_free(reply->body);
+	g_free(reply->location);
 	*reply = (struct auth_http_reply){0};
 }

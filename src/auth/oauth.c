@@ -280,7 +280,7 @@ int auth_oauth_post(struct auth_flow *flow, const char *url, const struct auth_f
 		.cancel_fd = flow->cancel_fd};
 
 	flow->requests++;
-	return auth_http_post(&request, reply_out, err);
+	return auth_http_run(&request, reply_out, err);
 }
 
 int auth_oauth_request(

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Appending: the segment that this process writes to (`open`) and those that are full and wait for the
- * commit of their rows (`retired`). Only the writer thread comes here.
+ * commit of their rows (`retired`). Only the writer thread comes here, but for appender_end().
  */
 #include "src/cache/internal.h"
 
@@ -109,6 +109,7 @@ static int64_t segment_row_new(struct cache *cache, struct db *db, bool own)
 	sqlite3_bind_int64(insert, 1, 0);
 	sqlite3_bind_text(insert, 2, cache->boot_id, -1, SQLITE_STATIC);
 	sqlite3_bind_int(insert, 3, own);
+	sqlite3_bind_int64(insert, 4, 0);
 	rc = db_run(insert);
 	if (rc != SQLITE_OK) {
 		cache_db_failed(cache, rc, NULL);
@@ -436,6 +437,21 @@ static void appender_sync(struct cache *cache, struct appender *appender)
 		appender->gone = true;
 }
 
+/* The last that is written of it: as long as it bears this stamp, nobody else wrote. */
+static void appender_stamp(struct cache *cache, const struct appender *appender)
+{
+	struct stat st;
+	struct db *db;
+
+	if (appender->gone || !appender->committed_bytes || fstat(appender->fd, &st) != 0)
+		return;
+	db = cache_enter(cache, true);
+	if (!db)
+		return;
+	segment_note_stamp(db, appender->id, segment_stamp(&st));
+	cache_leave(cache);
+}
+
 /* ---- around transactions ---- */
 
 bool appenders_lost(struct cache *cache, uint32_t segment)
@@ -484,18 +500,21 @@ void appenders_rewind(struct cache *cache)
 		appender_rewind(cache->retired->pdata[i]);
 }
 
+void appender_end(struct cache *cache, struct appender *appender)
+{
+	appender_sync(cache, appender);
+	appender_stamp(cache, appender);
+	if (!appender->gone && !appender->committed_bytes) {
+		/* nothing got there: its row goes at the next open, like a dead process's */
+		segment_unlink(cache, appender->id);
+	}
+	appender_close(appender);
+}
+
 void appenders_settle(struct cache *cache)
 {
-	for (guint i = 0; i < cache->retired->len; i++) {
-		struct appender *appender = cache->retired->pdata[i];
-
-		appender_sync(cache, appender);
-		if (!appender->gone && !appender->committed_bytes) {
-			/* nothing got there: its row goes at the next open, like a dead process's */
-			segment_unlink(cache, appender->id);
-		}
-		appender_close(appender);
-	}
+	for (guint i = 0; i < cache->retired->len; i++)
+		syncer_put(cache, cache->retired->pdata[i]);
 	g_ptr_array_set_size(cache->retired, 0);
 	if (!cache->open)
 		return;

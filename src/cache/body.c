@@ -205,10 +205,12 @@ static bool row_find(struct cache *cache, const struct cache_key *key, struct bo
 			row_out->length = (uint64_t)sqlite3_column_int64(query, 2);
 			row_out->hour = (uint32_t)sqlite3_column_int64(query, 3);
 			/* synced, or of this boot (the page cache outlives a process), or checked since */
-			row_out->trusted = sqlite3_column_int(query, 4) ||
-			                   row_out->offset + sizeof(struct record) + row_out->length <=
-			                           (uint64_t)sqlite3_column_int64(query, 5) ||
-			                   g_strcmp0((const char *)sqlite3_column_text(query, 6), cache->boot_id) == 0;
+			row_out->trusted = !cache->distrusts_all &&
+			                   (sqlite3_column_int(query, 4) ||
+						   row_out->offset + sizeof(struct record) + row_out->length <=
+							   (uint64_t)sqlite3_column_int64(query, 5) ||
+						   g_strcmp0((const char *)sqlite3_column_text(query, 6),
+							   cache->boot_id) == 0);
 		} else if (rc != SQLITE_DONE) {
 			cache_db_failed(cache, rc, NULL);
 		}
@@ -368,7 +370,11 @@ struct cache_body *cache_body_put(struct cache *cache, const struct cache_key *k
 		pthread_mutex_unlock(&cache->lock);
 		return body;
 	}
-	queue_wait(cache, body->length);
+	if (!queue_wait(cache, body->length + BODY_OVERHEAD_BYTES)) {
+		memory_put(cache, key, body);
+		pthread_mutex_unlock(&cache->lock);
+		return body;
+	}
 	op = g_hash_table_lookup(cache->pending, key);
 	if (op) {
 		cache_body_unref(body);
@@ -377,7 +383,7 @@ struct cache_body *cache_body_put(struct cache *cache, const struct cache_key *k
 		op = op_new(OP_BODY);
 		op->key = *key;
 		op->body = cache_body_ref(body);
-		op->bytes = body->length;
+		op->bytes = body->length + BODY_OVERHEAD_BYTES;
 		queue_body(cache, op);
 	}
 	pthread_mutex_unlock(&cache->lock);

@@ -14,12 +14,16 @@ static const char *const statement_texts[S_COUNT] = {
 	[S_ROLLBACK] = "ROLLBACK",
 	[S_IDENTITY] = "SELECT identity FROM meta",
 	[S_TRAIT_GET] = "SELECT value FROM trait WHERE name = ?1",
-	[S_TRAIT_PUT] = "INSERT INTO trait VALUES(?1, ?2) ON CONFLICT DO UPDATE SET value = ?2",
+	[S_TRAIT_PUT] = "INSERT INTO trait VALUES(?1, ?2, row_sum(?1, ?2))"
+			" ON CONFLICT DO UPDATE SET value = ?2, sum = row_sum(?1, ?2)",
 	[S_TRAIT_DROP] = "DELETE FROM trait WHERE name = ?1",
 	[S_FOLDERS] = "SELECT id, name, uidvalidity, uidnext, messages, highestmodseq, checked_at, attributes, number,"
-		      " message_number, delimiter, missing, mtime FROM folder ORDER BY id",
-	[S_FOLDER_PUT] = "INSERT OR REPLACE INTO folder VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
-	[S_FOLDER_UNKNOWN] = "UPDATE folder SET checked_at = 0, uidnext = 0, highestmodseq = 0 WHERE id = ?1",
+		      " message_number, delimiter, missing, mtime, flags_mtime FROM folder ORDER BY id",
+	[S_FOLDER_PUT] = "INSERT OR REPLACE INTO folder VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,"
+			 " ?14, row_sum(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14))",
+	[S_FOLDER_UNKNOWN] = "UPDATE folder SET checked_at = 0, uidnext = 0, highestmodseq = 0, sum = row_sum(id, name,"
+			     " uidvalidity, 0, messages, 0, 0, attributes, number, message_number, delimiter, missing,"
+			     " mtime, flags_mtime) WHERE id = ?1",
 	[S_FOLDER_DROP] = "DELETE FROM folder WHERE id = ?1",
 	[S_FOLDER_ID] = "SELECT id FROM folder_name WHERE name = ?1",
 	[S_FOLDER_NAME] = "SELECT name FROM folder_name WHERE id = ?1",
@@ -32,9 +36,13 @@ static const char *const statement_texts[S_COUNT] = {
 		       " ORDER BY id",
 	[S_MESSAGE] = "SELECT id, flags, size, size_exact, date, stem, sender, recipient, subject, message_id,"
 		      " keywords, emailid FROM message WHERE id = ?1",
-	[S_MESSAGE_PUT] = "INSERT OR REPLACE INTO message VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
-	[S_MESSAGE_FLAGS] = "UPDATE message SET flags = ?2, keywords = ?3 WHERE id = ?1",
-	[S_MESSAGE_SIZE] = "UPDATE message SET size = ?2, size_exact = 1 WHERE id = ?1",
+	[S_MESSAGE_PUT] = "INSERT OR REPLACE INTO message VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12,"
+			  " row_sum(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12))",
+	[S_MESSAGE_FLAGS] =
+		"UPDATE message SET flags = ?2, keywords = ?3, sum = row_sum(id, ?2, size, size_exact, date,"
+		" stem, sender, recipient, subject, message_id, ?3, emailid) WHERE id = ?1",
+	[S_MESSAGE_SIZE] = "UPDATE message SET size = ?2, size_exact = 1, sum = row_sum(id, flags, ?2, 1, date, stem,"
+			   " sender, recipient, subject, message_id, keywords, emailid) WHERE id = ?1",
 	[S_MESSAGE_DROP] = "DELETE FROM message WHERE id = ?1",
 	[S_MESSAGES_DROP] = "DELETE FROM message WHERE id BETWEEN ?1 AND ?2",
 	[S_BODY] = "SELECT b.segment, b.offset, b.length, b.hour, b.checked, s.synced, s.boot FROM body b"
@@ -61,18 +69,21 @@ static const char *const statement_texts[S_COUNT] = {
 			" AND uidvalidity = ?3 AND lf = ?4 AND segment = ?7 AND offset = ?8",
 	[S_BODY_OF_SEGMENT] = "SELECT folder, uid, uidvalidity, lf, offset, length FROM body WHERE segment = ?1"
 			      " AND hour >= ?2 ORDER BY offset",
-	[S_SEGMENT_NEW] = "INSERT INTO segment(bytes, synced, boot, own) VALUES(?1, 0, ?2, ?3)",
+	[S_SEGMENT_NEW] = "INSERT INTO segment(bytes, synced, boot, own, stamp) VALUES(?1, 0, ?2, ?3, ?4)",
 	[S_SEGMENT_GROWN] = "UPDATE segment SET bytes = ?2, boot = ?3 WHERE id = ?1",
 	[S_SEGMENT_SYNCED] = "UPDATE segment SET synced = ?2 WHERE id = ?1",
+	[S_SEGMENT_STAMP] = "UPDATE segment SET stamp = ?2 WHERE id = ?1",
+	[S_SEGMENT_DISTRUST] = "UPDATE segment SET synced = 0, boot = '', stamp = ?2 WHERE id = ?1",
+	[S_BODIES_DISTRUST] = "UPDATE body SET checked = 0 WHERE segment = ?1 AND checked <> 0",
 	[S_SEGMENT_DROP] = "DELETE FROM segment WHERE id = ?1",
 	[S_SEGMENTS_CLEAR] = "DELETE FROM segment",
 	/* what isn't synced and of another boot must keep that boot's name */
 	[S_SEGMENT_ADOPTABLE] = "SELECT id FROM segment WHERE bytes < ?1 AND own = 0 AND (synced = bytes OR boot = ?2)"
 				" ORDER BY bytes DESC LIMIT 8",
-	[S_SEGMENT] = "SELECT bytes, synced, boot, own, EXISTS(SELECT 1 FROM body WHERE segment = ?1) FROM segment"
-		      " WHERE id = ?1",
+	[S_SEGMENT] = "SELECT bytes, synced, boot, own, EXISTS(SELECT 1 FROM body WHERE segment = ?1), stamp"
+		      " FROM segment WHERE id = ?1",
 	[S_SEGMENTS] = "SELECT id FROM segment",
-	[S_SEGMENT_RESTORE] = "INSERT INTO segment VALUES(?1, ?2, 0, '', 1)",
+	[S_SEGMENT_RESTORE] = "INSERT INTO segment VALUES(?1, ?2, 0, '', 1, 0)",
 	/* first what is mostly dead, then the coldest on average */
 	[S_EVICTABLE] = "SELECT s.id, s.bytes, IFNULL(b.live, 0) FROM segment s LEFT JOIN"
 			" (SELECT segment, SUM(length + 64) AS live, AVG(hour) AS hour FROM body GROUP BY segment) b"
@@ -100,6 +111,8 @@ struct db *db_open(const char *uri, bool create, int *rc_out)
 	if (uri[0] == '/')
 		flags |= SQLITE_OPEN_NOFOLLOW;
 	*rc_out = sqlite3_open_v2(uri, &db->handle, flags, NULL);
+	if (*rc_out == SQLITE_OK)
+		*rc_out = row_sum_register(db->handle);
 	if (*rc_out == SQLITE_OK) {
 		sqlite3_busy_timeout(db->handle, BUSY_TIMEOUT_MS);
 		*rc_out = sqlite3_exec(db->handle,

@@ -72,6 +72,7 @@ static void folder_read(sqlite3_stmt *row, struct cache_folder *folder_out)
 		.delimiter = delimiter ? delimiter[0] : '\0',
 		.missing = sqlite3_column_int(row, 11) != 0,
 		.mtime = sqlite3_column_int64(row, 12),
+		.flags_mtime = sqlite3_column_int64(row, 13),
 	};
 }
 

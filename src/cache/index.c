@@ -147,14 +147,17 @@ static int body_streamed(struct cache *cache, struct db *db, struct op *op)
 	sqlite3_stmt *insert = db_statement(db, S_SEGMENT_NEW);
 	sqlite3_stmt *drop = db_statement(db, S_SEGMENT_DROP);
 	g_autofree char *name = NULL;
+	struct stat st = {0};
 	bool inserted;
 	int rc;
 
 	if (!insert || !drop)
 		return failed(db);
+	(void)fstat(op->file_fd, &st);
 	sqlite3_bind_int64(insert, 1, (int64_t)op->file_bytes);
 	sqlite3_bind_text(insert, 2, cache->boot_id, -1, SQLITE_STATIC);
 	sqlite3_bind_int(insert, 3, 1);
+	sqlite3_bind_int64(insert, 4, segment_stamp(&st));
 	rc = db_run(insert);
 	if (rc != SQLITE_OK)
 		return rc;
@@ -264,6 +267,7 @@ static int folder_put(struct db *db, const struct cache_folder *folder)
 	sqlite3_bind_text(insert, 11, delimiter, -1, SQLITE_TRANSIENT);
 	sqlite3_bind_int(insert, 12, folder->missing);
 	sqlite3_bind_int64(insert, 13, folder->mtime);
+	sqlite3_bind_int64(insert, 14, folder->flags_mtime);
 	return db_run(insert);
 }
 

@@ -15,6 +15,8 @@
  *   lock               held while a process opens the cache, never longer
  *   index.db           SQLite; -wal, -shm
  *   index.suspect      damage was seen while running: the next open rebuilds
+ *   index.clean        size and time of index.db when the last process closed it: as long as they agree, it
+ *                      needn't be checked
  *   index.damaged-N    the last damaged one
  *   seg-XXXXXXXX.mt    bodies; an exclusive flock() means that a living process appends
  *   tmp-…              a body that streams in; locked likewise
@@ -27,12 +29,15 @@
 #include <pthread.h>
 #include <sqlite3.h>
 #include <stdatomic.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
-#define SCHEMA_VERSION 2
+#define SCHEMA_VERSION 3
 #define TEXT_BYTES_MAX 4096u         /* one text field of a row */
 #define BATCH_UNITS_MAX 2000u        /* rows and bodies of one transaction */
 #define BATCH_BYTES_MAX (4u << 20)   /* bodies of one transaction */
+#define BODY_OVERHEAD_BYTES 1024u    /* what a queued body takes beside its octets, with the change of its row */
+#define STUCK_MS 2000                /* a caller waits so long for room in the queue */
 #define BATCH_WAIT_MS 100            /* how long the writer gathers */
 #define CHUNK_ROWS 1000u             /* a caller's batch is cut into pieces of so many rows */
 #define BUSY_TIMEOUT_MS 5000         /* for another process's transaction */
@@ -153,6 +158,9 @@ enum statement {
 	S_SEGMENT_NEW,
 	S_SEGMENT_GROWN,
 	S_SEGMENT_SYNCED,
+	S_SEGMENT_STAMP,
+	S_SEGMENT_DISTRUST,
+	S_BODIES_DISTRUST,
 	S_SEGMENT_DROP,
 	S_SEGMENTS_CLEAR,
 	S_SEGMENT_ADOPTABLE,
@@ -250,7 +258,8 @@ struct op *op_folder_new(const struct cache_folder *folder);
 /* Takes over a list. With `wait`, blocks while the queue is over its bound. */
 void cache_queue(struct cache *cache, struct op *ops, bool wait);
 /* The same in parts; caller holds cache->lock, which waiting gives up meanwhile. */
-void queue_wait(struct cache *cache, size_t bytes);
+/* False: the disk doesn't keep up; what isn't queued now needn't be stored. */
+bool queue_wait(struct cache *cache, size_t bytes);
 void queue_append(struct cache *cache, struct op *op);
 /* Makes a body visible before it is in the index; takes over op. Caller holds cache->lock. */
 void queue_body(struct cache *cache, struct op *op);
@@ -301,6 +310,13 @@ void appenders_committed(struct cache *cache);
 void appenders_rewind(struct cache *cache);
 void appenders_settle(struct cache *cache);
 void appenders_close(struct cache *cache);
+/* Syncs it, tells the index so, closes it. Any thread that has it for itself. */
+void appender_end(struct cache *cache, struct appender *appender);
+
+/* Ends full segments, in the background (syncer.c). */
+void syncer_start(struct cache *cache);
+void syncer_put(struct cache *cache, struct appender *appender);
+void syncer_stop(struct cache *cache); /* when all are ended */
 
 /* ---- bodies (body.c) ---- */
 
@@ -344,6 +360,19 @@ void place_unlock(struct cache *cache);
 /* Opens the index, makes or rebuilds it (rebuild.c). */
 int index_open(struct cache *cache, struct error *err);
 int schema_make(struct cache *cache, struct db *db);
+/* ---- what is believed without a check (trust.c) ---- */
+
+/* The SQL function row_sum(…): what a row holds tells whether it still does. An SQLite code. */
+int row_sum_register(sqlite3 *handle);
+/* SQLITE_OK, SQLITE_CORRUPT, or why it can't be told. Reads all of an index that wasn't closed by its last user. */
+int index_check(struct cache *cache, struct db *db);
+void index_note_clean(struct cache *cache); /* after the last connection was closed */
+/* When the file was written last: who wrote since wasn't us, or was killed before the row was told. */
+int64_t segment_stamp(const struct stat *st);
+void segment_note_stamp(struct db *db, uint32_t id, int64_t stamp);
+/* Each body of the segment is read against its digest before it is served. */
+int segment_distrust(struct db *db, uint32_t id, int64_t stamp);
+
 /* Clears up after processes that died. */
 void cleanup_leftovers(struct cache *cache);
 /* Writer thread (evict.c). */
@@ -358,6 +387,7 @@ struct cache {
 	int dir_fd;  /* -1 = in memory */
 	int lock_fd; /* while it is being opened */
 	bool memory_only;
+	bool distrusts_all; /* what isn't to be trusted couldn't be written down */
 	uint64_t limit_bytes, segment_bytes;
 	char boot_id[37];
 	char identity[33]; /* of the index: a rebuilt one is another */
@@ -388,6 +418,7 @@ struct cache {
 	size_t queued_bytes; /* incl. what the writer is at */
 	uint64_t queued_seq, applied_seq;
 	unsigned flushers;
+	bool stuck; /* the writer hasn't come back for too long: nobody waits for it until it has */
 	bool stop;
 	pthread_t thread;
 	bool thread_started;
@@ -406,6 +437,13 @@ struct cache {
 	GPtrArray *retired; /* full, not closed yet */
 	GHashTable *broken; /* folders of which something was lost: closed to changes until cleared */
 	bool failing;
+
+	/* the syncer */
+	pthread_mutex_t sync_lock;
+	pthread_cond_t sync_cond;
+	GQueue syncs; /* struct appender */
+	pthread_t sync_thread;
+	bool sync_started, sync_stop;
 
 	atomic_ullong evicted_bytes, dropped;
 	_Atomic int64_t warned_ms;

@@ -22,15 +22,16 @@
 
 static const char schema[] =
 	"CREATE TABLE meta(identity TEXT NOT NULL);"
-	"CREATE TABLE trait(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
+	"CREATE TABLE trait(name TEXT PRIMARY KEY, value TEXT NOT NULL, sum) WITHOUT ROWID;"
 	"CREATE TABLE folder_name(id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE);"
 	"CREATE TABLE folder(id INTEGER PRIMARY KEY, name TEXT NOT NULL, uidvalidity, uidnext, messages,"
-	" highestmodseq, checked_at, attributes, number, message_number, delimiter, missing, mtime);"
+	" highestmodseq, checked_at, attributes, number, message_number, delimiter, missing, mtime,"
+	" flags_mtime, sum);"
 	"CREATE TABLE number(number INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE);"
 	/* id = folder << 32 | uid: one tree, appended to in order, without an index beside it */
 	"CREATE TABLE message(id INTEGER PRIMARY KEY, flags, size, size_exact, date, stem, sender, recipient,"
-	" subject, message_id, keywords, emailid);"
-	"CREATE TABLE segment(id INTEGER PRIMARY KEY AUTOINCREMENT, bytes, synced, boot, own);"
+	" subject, message_id, keywords, emailid, sum);"
+	"CREATE TABLE segment(id INTEGER PRIMARY KEY AUTOINCREMENT, bytes, synced, boot, own, stamp);"
 	"CREATE TABLE body(folder INTEGER, uid INTEGER, uidvalidity INTEGER, lf INTEGER, segment INTEGER,"
 	" offset INTEGER, length INTEGER, hour INTEGER, checked INTEGER,"
 	" PRIMARY KEY(folder, uid, uidvalidity, lf)) WITHOUT ROWID;"
@@ -295,6 +296,8 @@ static int try_open(struct cache *cache, struct db **db_out)
 			rc = rebuild(cache, db);
 	} else if (rc == SQLITE_OK) {
 		rc = version == SCHEMA_VERSION ? schema_read(cache, db) : SQLITE_CORRUPT;
+		if (rc == SQLITE_OK)
+			rc = index_check(cache, db);
 	}
 	if (rc != SQLITE_OK) {
 		db_close(db);
@@ -336,7 +339,8 @@ static void row_drop(struct cache *cache, uint32_t id)
 }
 
 /* What is known of a segment whose lock we hold. */
-static bool row_read(struct cache *cache, uint32_t id, bool *known_out, bool *live_out, uint64_t *bytes_out)
+static bool row_read(
+	struct cache *cache, uint32_t id, bool *known_out, bool *live_out, uint64_t *bytes_out, int64_t *stamp_out)
 {
 	sqlite3_stmt *query = db_statement(cache->writer_db, S_SEGMENT);
 	int rc;
@@ -348,6 +352,7 @@ static bool row_read(struct cache *cache, uint32_t id, bool *known_out, bool *li
 	*known_out = rc == SQLITE_ROW;
 	*bytes_out = *known_out ? (uint64_t)sqlite3_column_int64(query, 0) : 0;
 	*live_out = *known_out && sqlite3_column_int(query, 4);
+	*stamp_out = *known_out ? sqlite3_column_int64(query, 5) : 0;
 	sqlite3_reset(query);
 	return rc == SQLITE_ROW || rc == SQLITE_DONE;
 }
@@ -357,17 +362,24 @@ static void segment_tidy(struct cache *cache, const char *name, uint32_t id)
 	int fd = segment_lock(cache, id);
 	bool known, live;
 	uint64_t bytes;
+	int64_t stamp;
 	struct stat st;
 
 	if (fd < 0)
 		return;
-	if (row_read(cache, id, &known, &live, &bytes)) {
+	if (row_read(cache, id, &known, &live, &bytes, &stamp)) {
 		if (!live) {
 			if (known)
 				row_drop(cache, id);
 			unlinkat(cache->dir_fd, name, 0);
-		} else if (fstat(fd, &st) == 0 && (uint64_t)st.st_size > bytes && ftruncate(fd, (off_t)bytes) != 0) {
-			cache_warn(cache, "%s: %s", name, g_strerror(errno));
+		} else if (fstat(fd, &st) == 0) {
+			bool same = segment_stamp(&st) == stamp;
+
+			if ((uint64_t)st.st_size > bytes && ftruncate(fd, (off_t)bytes) != 0)
+				cache_warn(cache, "%s: %s", name, g_strerror(errno));
+			if (!same && (fstat(fd, &st) != 0 ||
+					     segment_distrust(cache->writer_db, id, segment_stamp(&st)) != SQLITE_OK))
+				cache->distrusts_all = true;
 		}
 	}
 	close(fd);

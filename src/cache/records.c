@@ -134,12 +134,17 @@ bool record_digest_matches(int fd, uint64_t offset, const struct record *record)
 void record_kill(int fd, uint64_t offset)
 {
 	uint32_t magic = GUINT32_TO_LE(RECORD_MAGIC_DEAD);
+	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}};
 	struct record record;
+	struct stat st;
 
 	/* an index that lies must not make us write into the middle of a body */
-	if (!io_read(fd, &record, sizeof(record), offset) || !record_valid(&record))
+	if (!io_read(fd, &record, sizeof(record), offset) || !record_valid(&record) || fstat(fd, &st) != 0)
 		return;
-	(void)io_write(fd, &magic, sizeof(magic), offset);
+	times[1] = st.st_mtim;
+	/* the other bodies are as trustworthy as they were: the segment's stamp stays */
+	if (io_write(fd, &magic, sizeof(magic), offset))
+		(void)futimens(fd, times);
 }
 
 bool io_read(int fd, void *buffer, size_t size, uint64_t offset)

@@ -97,6 +97,8 @@ static int model_new(struct account *account, struct error *err)
 		.broken_stub = s->broken_stub,
 		.offline = s->offline,
 		.prefetch = !s->noprefetch,
+		.flags = s->xattr,
+		.maildir = s->layout == LAYOUT_MAILDIR,
 	};
 
 	return mail_new(account->loop, &config, account->cache, mail_source_imap_new(account->client, account->auth),
@@ -181,6 +183,7 @@ char *account_identity(const struct settings *settings)
 	identity_add_globs(sum, settings->folders);
 	identity_add_globs(sum, settings->exclude);
 	identity_add_number(sum, settings->names);
+	identity_add_number(sum, settings->layout);
 	identity_add_number(sum, settings->eol_lf);
 	identity_add_number(sum, settings->broken_stub);
 	identity_add_number(sum, settings->offline);

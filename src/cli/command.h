@@ -3,7 +3,7 @@
  * What a command is, and how its line is read: options by GLib, the same global ones before and behind the
  * command's name, `--help` made of the command's own words.
  *
- * One file a command; main.c lists them. A command's run() returns 0 or an error code with its detail, which
+ * One file a command; commands.c lists them. A command's run() returns 0 or an error code with its detail, which
  * main() prints once and turns into the exit status. A detail without text has been said already.
  */
 #pragma once
@@ -55,6 +55,8 @@ bool call_number(const char *text, uint32_t max, uint32_t *number_out);
 void call_print_error(const struct error *err);
 
 extern const struct command command_cache, command_cat, command_doctor, command_login, command_logout, command_ls,
-	command_mount, command_status, command_token, command_umount, command_warm;
+	command_mount, command_search, command_setup, command_status, command_token, command_umount, command_warm;
+/* Not for people: the shells'. */
+extern const struct command command_completion;
 /* Not in the table: by the names that mount(8) looks for. */
 extern const struct command command_mount_helper;

@@ -3,6 +3,7 @@
 #include "src/auth/sasl_inspect.h"
 #include "src/base/loop.h"
 #include "src/cli/output.h"
+#include "src/cli/style.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -26,28 +27,28 @@ struct printer {
 
 static void printer_init(struct printer *printer, struct error *err)
 {
-	const char *terminal = getenv("TERM"), *no_colour = getenv("NO_COLOR");
-
-	*printer = (struct printer){.err = err};
-	printer->colours = output_is_terminal() && !(no_colour && *no_colour) && terminal &&
-	                   strcmp(terminal, "dumb") != 0;
-	printer->words = !g_get_charset(NULL);
+	*printer = (struct printer){.err = err, .colours = style_wanted(), .words = !g_get_charset(NULL)};
 }
 
-static const char *mark(const struct printer *printer, enum doctor_state state)
+static char *mark(const struct printer *printer, enum doctor_state state)
 {
-	static const char *const marks[][3] = {
-		[DOCTOR_FINE] = {"\033[32m✓\033[0m", "✓", "ok  "},
-		[DOCTOR_FAULTY] = {"\033[31m✗\033[0m", "✗", "FAIL"},
-		[DOCTOR_SKIPPED] = {"\033[2m–\033[0m", "–", "-   "},
+	static const struct {
+		const char *mark, *word;
+		enum style style;
+	} marks[] = {
+		[DOCTOR_FINE] = {"✓", "ok  ", STYLE_GOOD},
+		[DOCTOR_FAULTY] = {"✗", "FAIL", STYLE_BAD},
+		[DOCTOR_SKIPPED] = {"–", "-   ", STYLE_DIM},
 	};
 
-	return marks[state][printer->words ? 2 : printer->colours ? 0 : 1];
+	return style_paint(
+		printer->colours, marks[state].style, printer->words ? marks[state].word : marks[state].mark);
 }
 
 static void on_step(void *ctx, const struct doctor_step *step)
 {
 	struct printer *printer = ctx;
+	g_autofree char *sign = mark(printer, step->state);
 	g_autofree char *label = output_cell(step->label, LABEL_COLUMNS, true);
 	g_autofree char *detail = output_cell(step->detail, 0, false);
 	g_autofree char *time = step->state == DOCTOR_SKIPPED ? g_strdup("")
@@ -55,8 +56,7 @@ static void on_step(void *ctx, const struct doctor_step *step)
 	                                                      : g_strdup_printf("%.1f s", (double)step->ms / 1000);
 
 	if (!printer->code)
-		printer->code = output_print(
-			printer->err, "%s %s %8s  %s\n", mark(printer, step->state), label, time, detail);
+		printer->code = output_print(printer->err, "%s %s %8s  %s\n", sign, label, time, detail);
 	/* each as it ends: the next may take its time */
 	if (!printer->code)
 		printer->code = output_flush(printer->err);

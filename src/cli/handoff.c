@@ -72,7 +72,8 @@ static int work_here(
 	if (code != 0)
 		return code;
 	wait_init(&wait, account->mail);
-	work = (struct work){&wait, account->mail, NULL, account->settings->names == NAMES_UID};
+	work = (struct work){&wait, account->mail, NULL, account->settings->names == NAMES_UID,
+		account->settings->layout == LAYOUT_MAILDIR};
 	code = work_run(&work, request, sink, err);
 	if (code == 0)
 		warn(account->mail);

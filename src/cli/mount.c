@@ -5,6 +5,7 @@
 #include "src/cli/command.h"
 #include "src/cli/daemon.h"
 #include "src/cli/mounts.h"
+#include "src/cli/readiness.h"
 #include "src/cli/server.h"
 #include "src/mail/mail.h"
 
@@ -22,6 +23,7 @@ struct mounting {
 	char *mountpoint;
 	bool foreground, debug, verbose;
 	struct daemon daemon;
+	char *manager; /* see readiness.h */
 
 	struct account *account;
 	struct fs *fs;
@@ -78,6 +80,7 @@ static int mount_open(struct mounting *m, struct error *err)
 		.mountpoint = m->mountpoint,
 		.fsname = s->account,
 		.names_uid = s->names == NAMES_UID,
+		.maildir = s->layout == LAYOUT_MAILDIR,
 		.xattr = s->xattr,
 		.allow_other = s->allow_other,
 		.allow_root = s->allow_root,
@@ -102,7 +105,9 @@ static int mount_open(struct mounting *m, struct error *err)
 static void server_open(struct mounting *m, const char *runtime_dir)
 {
 	g_autofree char *identity = account_identity(m->account->settings);
-	struct server_config config = {runtime_dir, identity, m->mountpoint, m->account->settings->names == NAMES_UID};
+	const struct settings *s = m->account->settings;
+	struct server_config config = {
+		runtime_dir, identity, m->mountpoint, s->names == NAMES_UID, s->layout == LAYOUT_MAILDIR};
 	struct error err = {0};
 
 	if (server_start(m->account->mail, &config, &m->server, &err) != 0)
@@ -120,6 +125,7 @@ static void mount_close(struct mounting *m)
 /* Ready: tells the parent, if there is one, and goes on without a terminal. */
 static void mount_detach(struct mounting *m, enum log_level level)
 {
+	readiness_tell(m->manager, "READY=1");
 	if (m->foreground)
 		return;
 	if (!daemon_report(&m->daemon, 0, NULL))
@@ -134,6 +140,7 @@ static int mount_serve(struct mounting *m, const char *runtime_dir, struct error
 	int code;
 
 	log_init(level, LOG_TO_STDERR);
+	m->manager = readiness_take();
 	/* every thread inherits this; ours takes them */
 	signals_set(&set);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
@@ -145,6 +152,7 @@ static int mount_serve(struct mounting *m, const char *runtime_dir, struct error
 		code = fs_run(m->fs, err);
 		if (code != 0 && !m->foreground)
 			log_error("%s", err->text);
+		readiness_tell(m->manager, "STOPPING=1");
 		log_info("%s: unmounted", m->mountpoint);
 	}
 	mount_close(m);
@@ -160,8 +168,6 @@ static int settings_check(const struct settings *settings, struct error *err)
 		error_hint(err, "mount without it: read-only");
 		return ERR_CONFIG;
 	}
-	if (settings->layout == LAYOUT_MAILDIR)
-		return error_set(err, ERR_CONFIG, "layout = maildir: isn't supported yet");
 	return 0;
 }
 
@@ -197,6 +203,7 @@ static int mount_run(struct call *call, struct mounting *m, const char *options,
 		                     : run_in_background(m, call->places.runtime_dir, err);
 	settings_free(m->settings);
 	g_free(m->mountpoint);
+	g_free(m->manager);
 	return code;
 }
 

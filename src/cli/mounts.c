@@ -24,11 +24,22 @@ static void entry_free(void *data)
 	g_free(entry);
 }
 
+/* As the kernel tells of every FUSE mount; root's where it doesn't. */
+static uid_t entry_uid(const struct mntent *entry)
+{
+	const char *option = hasmntopt(entry, "user_id");
+	unsigned long uid = 0;
+
+	if (option && option[strlen("user_id")] == '=')
+		uid = strtoul(option + strlen("user_id="), NULL, 10);
+	return (uid_t)uid;
+}
+
 /* The table's, by place: what was mounted later hides what was before. */
-static GPtrArray *table_read(bool (*wanted)(const struct mntent *entry))
+static GPtrArray *table_read(const char *path, bool (*wanted)(const struct mntent *entry))
 {
 	GPtrArray *mounts = g_ptr_array_new_with_free_func(entry_free);
-	FILE *table = setmntent("/proc/self/mounts", "re");
+	FILE *table = setmntent(path, "re");
 	g_autofree char *line = g_malloc(LINE_BYTES);
 	struct mntent entry;
 
@@ -43,7 +54,7 @@ static GPtrArray *table_read(bool (*wanted)(const struct mntent *entry))
 		if (!wanted(&entry))
 			continue;
 		found = g_new(struct mounts_entry, 1);
-		*found = (struct mounts_entry){g_strdup(entry.mnt_dir), g_strdup(entry.mnt_fsname)};
+		*found = (struct mounts_entry){g_strdup(entry.mnt_dir), g_strdup(entry.mnt_fsname), entry_uid(&entry)};
 		g_ptr_array_add(mounts, found);
 	}
 	if (table)
@@ -61,9 +72,14 @@ static bool is_any(const struct mntent *entry)
 	return true;
 }
 
-GPtrArray *mounts_list(void)
+GPtrArray *mounts_list(const char *table)
 {
-	return table_read(is_ours);
+	return table_read(table, is_ours);
+}
+
+bool mounts_concern(const struct mounts_entry *entry, uid_t uid)
+{
+	return uid == 0 || entry->uid == uid;
 }
 
 const struct mounts_entry *mounts_find(const GPtrArray *mounts, const char *mountpoint)
@@ -93,7 +109,7 @@ static char *resolve_directory(const char *path)
 int mounts_resolve(const char *path, char **path_out, struct error *err)
 {
 	g_autofree char *unfollowed = resolve_directory(path);
-	g_autoptr(GPtrArray) all = table_read(is_any);
+	g_autoptr(GPtrArray) all = table_read(MOUNTS_TABLE, is_any);
 	char real[PATH_MAX];
 
 	if (unfollowed && mounts_find(all, unfollowed)) {

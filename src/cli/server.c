@@ -31,7 +31,7 @@ struct server {
 	struct mail *mail;
 	struct sockets sockets;
 	char *name, *mountpoint;
-	bool names_uid;
+	bool names_uid, maildir;
 	int listen_fd;
 	int wake_fd; /* eventfd: stop, or a client has finished */
 	atomic_bool stopping;
@@ -76,7 +76,7 @@ static void on_tick(void *ctx)
 static void serve(struct client *client)
 {
 	struct server *server = client->server;
-	const struct work work = {&client->wait, server->mail, server->mountpoint, server->names_uid};
+	const struct work work = {&client->wait, server->mail, server->mountpoint, server->names_uid, server->maildir};
 	const struct sink sink = {on_record, client};
 	struct work_request request;
 	struct error err = {0};
@@ -232,6 +232,7 @@ int server_start(struct mail *mail, const struct server_config *config, struct s
 	server->mail = mail;
 	server->mountpoint = g_strdup(config->mountpoint);
 	server->names_uid = config->names_uid;
+	server->maildir = config->maildir;
 	server->listen_fd = -1;
 	server->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	code = server->wake_fd < 0 ? error_set(err, ERR_FAILED, "eventfd: %s", g_strerror(errno)) : 0;

@@ -17,7 +17,7 @@ struct server_config {
 	const char *runtime_dir; /* made 0700 */
 	const char *identity;    /* account_identity() */
 	const char *mountpoint;
-	bool names_uid;
+	bool names_uid, maildir;
 };
 
 /* Copies the config, borrows `mail`. ERR_FAILED: the socket can't be made. */

@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "src/base/loop.h"
 #include "src/cli/command.h"
 #include "src/cli/mounts.h"
 #include "src/cli/output.h"
 #include "src/cli/sockets.h"
+#include "src/cli/status_page.h"
+#include "src/cli/style.h"
 
+#include <pwd.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "src/base/banned.h"
 
@@ -55,26 +60,38 @@ static bool is_collected(const struct collection *collection, const char *mountp
 	return false;
 }
 
+/* A number where the user has no name. */
+static char *user_name(uid_t uid)
+{
+	const struct passwd *user = getpwuid(uid);
+
+	return user ? g_strdup(user->pw_name) : g_strdup_printf("%u", (unsigned)uid);
+}
+
 /* Mounted, but by another user, or its program has died or hangs. */
 static void add_silent(struct collection *collection)
 {
 	static const char *const unknown[] = {
 		"connections", "signed_in", "token_expires", "last_error", "folders", "cache", "counters"};
-	g_autoptr(GPtrArray) mounts = mounts_list();
+	g_autoptr(GPtrArray) mounts = mounts_list(MOUNTS_TABLE);
 
 	for (guint i = 0; i < mounts->len; i++) {
 		const struct mounts_entry *entry = mounts->pdata[i];
+		g_autofree char *owner = user_name(entry->uid);
 		cJSON *object;
 
-		if ((collection->mountpoint && strcmp(collection->mountpoint, entry->mountpoint) != 0) ||
-			is_collected(collection, entry->mountpoint))
+		if (collection->mountpoint ? strcmp(collection->mountpoint, entry->mountpoint) != 0
+					   : !mounts_concern(entry, geteuid()))
+			continue;
+		if (is_collected(collection, entry->mountpoint))
 			continue;
 		object = cJSON_CreateObject();
 		cJSON_AddStringToObject(object, "account", entry->source);
 		cJSON_AddNullToObject(object, "user");
 		cJSON_AddNullToObject(object, "host");
 		cJSON_AddStringToObject(object, "mountpoint", entry->mountpoint);
-		cJSON_AddStringToObject(object, "state", "no-answer");
+		cJSON_AddStringToObject(object, "state", entry->uid == geteuid() ? "no-answer" : "other-user");
+		cJSON_AddStringToObject(object, "owner", owner);
 		for (size_t j = 0; j < G_N_ELEMENTS(unknown); j++)
 			cJSON_AddNullToObject(object, unknown[j]);
 		cJSON_AddItemToArray(collection->mounts, object);
@@ -96,113 +113,6 @@ static int collect(const struct call *call, struct collection *collection, struc
 	return 0;
 }
 
-/* ---- for a person ---- */
-
-static char *clean(const cJSON *object, const char *key)
-{
-	const char *text = output_member_text(object, key);
-
-	return output_cell(text ? text : "?", 0, false);
-}
-
-static int print_state(const cJSON *mount, struct error *err)
-{
-	g_autofree char *state = clean(mount, "state");
-	g_autofree char *expires = clean(mount, "token_expires");
-	double connections = output_member_number(mount, "connections");
-	GString *line = g_string_new(state);
-	int code;
-
-	if (connections > 0)
-		g_string_append_printf(line, ", %.0f connection%s", connections, connections == 1 ? "" : "s");
-	if (output_member_text(mount, "token_expires"))
-		g_string_append_printf(line, ", token until %s", expires);
-	code = output_print(err, "  state       %s\n", line->str);
-	g_string_free(line, TRUE);
-	return code;
-}
-
-static int print_folders(const cJSON *mount, struct error *err)
-{
-	const cJSON *folder, *folders = cJSON_GetObjectItemCaseSensitive(mount, "folders");
-	double messages = 0;
-	int checked = 0;
-
-	if (!folders || cJSON_IsNull(folders))
-		return 0;
-	cJSON_ArrayForEach(folder, folders)
-	{
-		messages += MAX(output_member_number(folder, "messages"), 0);
-		checked += output_member_text(folder, "checked_at") != NULL;
-	}
-	return output_print(err, "  folders     %d, of which %d have been opened; %.0f messages are known\n",
-		cJSON_GetArraySize(folders), checked, messages);
-}
-
-static int print_cache(const cJSON *mount, struct error *err)
-{
-	const cJSON *cache = cJSON_GetObjectItemCaseSensitive(mount, "cache");
-	double limit = output_member_number(cache, "limit");
-	g_autofree char *used = output_size(MAX(output_member_number(cache, "bytes"), 0));
-	g_autofree char *bound = limit > 0 ? output_size(limit) : g_strdup("no limit");
-
-	if (!cJSON_IsObject(cache))
-		return 0;
-	return output_print(err, "  cache       %s (limit: %s), %.0f messages\n", used, bound,
-		MAX(output_member_number(cache, "messages"), 0));
-}
-
-static int print_last_error(const cJSON *mount, struct error *err)
-{
-	const cJSON *last = cJSON_GetObjectItemCaseSensitive(mount, "last_error");
-	g_autofree char *text = clean(last, "text");
-	g_autofree char *hint = clean(last, "hint");
-	bool has_hint = output_member_text(last, "hint") != NULL;
-
-	if (!cJSON_IsObject(last))
-		return 0;
-	return output_print(
-		err, "  last error  %s%s%s%s\n", text, has_hint ? " (" : "", has_hint ? hint : "", has_hint ? ")" : "");
-}
-
-static int print_mount(const cJSON *mount, struct error *err)
-{
-	g_autofree char *mountpoint = clean(mount, "mountpoint");
-	g_autofree char *account = clean(mount, "account");
-	g_autofree char *user = clean(mount, "user");
-	g_autofree char *host = clean(mount, "host");
-	bool silent = strcmp(output_member_text(mount, "state") ? output_member_text(mount, "state") : "",
-			      "no-answer") == 0;
-	int code;
-
-	if (silent)
-		return output_print(err, "%s  %s\n  state       no answer: another user's, or its program has died\n",
-			mountpoint, account);
-	code = output_print(err, "%s  %s (%s at %s)\n", mountpoint, account, user, host);
-	code = code ? code : print_state(mount, err);
-	code = code ? code : print_folders(mount, err);
-	code = code ? code : print_cache(mount, err);
-	return code ? code : print_last_error(mount, err);
-}
-
-static int print_mounts(const cJSON *mounts, struct error *err)
-{
-	const cJSON *mount;
-	bool first = true;
-	int code = 0;
-
-	if (cJSON_GetArraySize(mounts) == 0)
-		return output_print(err, "Nothing is mounted.\n");
-	cJSON_ArrayForEach(mount, mounts)
-	{
-		if (code == 0 && !first)
-			code = output_write("\n", 1, err);
-		first = false;
-		code = code ? code : print_mount(mount, err);
-	}
-	return code;
-}
-
 /* ---- the command ---- */
 
 static int print_json(const cJSON *item, struct error *err)
@@ -220,8 +130,11 @@ static int print_all(const struct collection *collection, bool json, struct erro
 
 	if (collection->mountpoint && !only)
 		return error_set(err, ERR_FAILED, "%s: no mail is mounted there", collection->mountpoint);
-	if (!json)
-		return print_mounts(collection->mounts, err);
+	if (!json) {
+		g_autofree char *page = status_page(collection->mounts, style_wanted(), clock_unix());
+
+		return output_write(page, strlen(page), err);
+	}
 	return print_json(only ? only : collection->mounts, err);
 }
 
@@ -252,10 +165,12 @@ const struct command command_status = {
 	.name = "status",
 	.arguments = "[MOUNTPOINT]",
 	.summary = "what is mounted, and how it is",
-	.description = "Connection and sign-in, the cache, the last error, and with --json all counters.\n\n"
-		       "Example:\n"
-		       "  mailtree status\n"
-		       "  mailtree status ~/Mail --json",
+	.description =
+		"Connection and sign-in, the cache, the last error, and with --json all counters. Shows your own\n"
+		"mounts; root sees everybody's.\n\n"
+		"Example:\n"
+		"  mailtree status\n"
+		"  mailtree status ~/Mail --json",
 	.arguments_min = 0,
 	.arguments_max = 1,
 	.run = run,

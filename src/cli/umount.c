@@ -121,7 +121,7 @@ static int unmount(const char *mountpoint, struct error *err)
 static int run(struct call *call, struct error *err)
 {
 	g_autofree char *mountpoint = NULL;
-	g_autoptr(GPtrArray) mounts = mounts_list();
+	g_autoptr(GPtrArray) mounts = mounts_list(MOUNTS_TABLE);
 	pid_t pid = 0;
 	int fd, code = call_parse(call, NULL, err);
 

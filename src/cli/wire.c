@@ -199,6 +199,8 @@ int wire_send_request(struct wire *wire, const struct work_request *request, str
 		cJSON_AddStringToObject(object, "folder", request->folder);
 	if (request->uid)
 		cJSON_AddNumberToObject(object, "uid", request->uid);
+	if (request->query)
+		cJSON_AddStringToObject(object, "query", request->query);
 	line_append(wire, object);
 	return flush(wire, err);
 }
@@ -276,7 +278,7 @@ static bool command_find(const char *name, enum work_command *command_out)
 int wire_receive_request(struct wire *wire, struct work_request *request_out, struct error *err)
 {
 	double uid = 0;
-	const cJSON *folder;
+	const cJSON *folder, *query;
 	int code = object_take(wire, WIRE_REQUEST_BYTES_MAX, &wire->request, err);
 
 	*request_out = (struct work_request){0};
@@ -288,10 +290,14 @@ int wire_receive_request(struct wire *wire, struct work_request *request_out, st
 	folder = cJSON_GetObjectItemCaseSensitive(wire->request, "folder");
 	if (folder && (!cJSON_IsString(folder) || strlen(folder->valuestring) > WORK_FOLDER_BYTES_MAX))
 		return error_set(err, ERR_USAGE, "socket: not a folder");
+	query = cJSON_GetObjectItemCaseSensitive(wire->request, "query");
+	if (query && !cJSON_IsString(query))
+		return error_set(err, ERR_USAGE, "socket: not a query");
 	if (cJSON_GetObjectItemCaseSensitive(wire->request, "uid") &&
 		!number_get(wire->request, "uid", UINT32_MAX, &uid))
 		return error_set(err, ERR_USAGE, "socket: not a UID");
 	request_out->folder = folder ? folder->valuestring : NULL;
+	request_out->query = query ? query->valuestring : NULL;
 	request_out->uid = (uint32_t)uid;
 	return 0;
 }

@@ -14,7 +14,8 @@
 #define PIECE_BYTES (256u * 1024u) /* of a message, in one record */
 #define MESSAGES_AT_ONCE 64u
 
-static const char *const command_names[WORK_COMMANDS] = {"mountpoint", "status", "ls", "cat", "warm", "retry"};
+static const char *const command_names[WORK_COMMANDS] = {
+	"mountpoint", "status", "ls", "cat", "search", "warm", "retry"};
 
 const char *work_command_name(enum work_command command)
 {
@@ -267,19 +268,22 @@ static cJSON *flags_array(uint32_t flags, const char *keywords)
 	return array;
 }
 
-static cJSON *message_object(const struct work *work, const char *folder_path, uint32_t uidvalidity,
+cJSON *work_message_object(const struct work *work, const char *folder_path, const struct mail_folder_info *info,
 	const struct mail_message *message, const struct mail_details *details)
 {
 	char name[NAMES_BYTES_MAX + 1];
 	g_autofree char *path = NULL;
 	cJSON *object = cJSON_CreateObject();
 
-	names_compose(message, work->names_uid, name);
-	path = g_strconcat(folder_path, "/", name, NULL);
+	if (work->maildir)
+		names_maildir_compose(message, info->message_number, name);
+	else
+		names_compose(message, work->names_uid, name);
+	path = g_strconcat(folder_path, work->maildir ? "/cur/" : "/", name, NULL);
 	cJSON_AddStringToObject(object, "path", path);
 	cJSON_AddStringToObject(object, "folder", folder_path);
 	cJSON_AddNumberToObject(object, "uid", message->uid);
-	cJSON_AddNumberToObject(object, "uidvalidity", uidvalidity);
+	cJSON_AddNumberToObject(object, "uidvalidity", info->uidvalidity);
 	cJSON_AddNumberToObject(object, "size", (double)message->size_bytes);
 	cJSON_AddBoolToObject(object, "size_exact", message->size_exact);
 	add_date(object, "date", message->date);
@@ -297,6 +301,11 @@ static int uid_compare(const void *a, const void *b)
 	uint32_t left = *(const uint32_t *)a, right = *(const uint32_t *)b;
 
 	return left < right ? -1 : left > right;
+}
+
+bool work_uid_is_in(const GArray *uids, uint32_t uid)
+{
+	return uids->len && bsearch(&uid, uids->data, uids->len, sizeof(uint32_t), uid_compare);
 }
 
 static int list_folder(const struct work *work, struct mail_folder *folder, const struct sink *sink, struct error *err)
@@ -318,13 +327,12 @@ static int list_folder(const struct work *work, struct mail_folder *folder, cons
 		for (size_t i = 0; i < count && code == 0; i++) {
 			struct mail_details details = {0};
 
-			messages[i].cached = cached->len && bsearch(&messages[i].uid, cached->data, cached->len,
-								    sizeof(uint32_t), uid_compare);
+			messages[i].cached = work_uid_is_in(cached, messages[i].uid);
 			/* the message may have gone since: what is known without the index is shown all the same */
 			code = mail_message_details(work->mail, folder, messages[i].uid, &details, err);
 			if (code == 0 || code == ERR_GONE)
-				code = work_record_put(sink,
-					message_object(work, path, info.uidvalidity, &messages[i], &details), err);
+				code = work_record_put(
+					sink, work_message_object(work, path, &info, &messages[i], &details), err);
 			mail_details_fini(&details);
 		}
 		if (code != 0)
@@ -463,6 +471,8 @@ int work_run(const struct work *work, const struct work_request *request, const 
 		return list(work, request->folder, sink, err);
 	case WORK_CAT:
 		return cat(work, request, sink, err);
+	case WORK_SEARCH:
+		return work_search(work, request->query, sink, err);
 	case WORK_WARM:
 		return work_warm(work, request->folder, sink, err);
 	case WORK_RETRY:

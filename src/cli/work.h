@@ -17,6 +17,7 @@ enum work_command {
 	WORK_STATUS,     /* status.json */
 	WORK_LS,         /* folders, or the messages of one: the contract's JSON */
 	WORK_CAT,        /* one message's octets */
+	WORK_SEARCH,     /* messages that the server finds, as of LS */
 	WORK_WARM,       /* bodies into the cache; a record of how far it is, now and then, and at the end */
 	WORK_RETRY,      /* no record: backoffs and refusals are forgotten, as by SIGHUP */
 	WORK_COMMANDS,
@@ -27,6 +28,7 @@ struct work_request {
 	enum work_command command;
 	const char *folder; /* path as in the mount; NULL or "" = none. Borrowed */
 	uint32_t uid;
+	const char *query; /* of SEARCH: query.h. Borrowed */
 };
 
 /* Takes a record; not 0 = don't go on, with the reason. */
@@ -39,7 +41,7 @@ struct work {
 	struct wait *wait;
 	struct mail *mail;
 	const char *mountpoint; /* NULL = not mounted */
-	bool names_uid;
+	bool names_uid, maildir;
 };
 
 int work_run(const struct work *work, const struct work_request *request, const struct sink *sink, struct error *err);

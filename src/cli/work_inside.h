@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What work.c and work_warm.c share. */
+/* What the files of work share. */
 #pragma once
 
 #include "src/cli/work.h"
@@ -27,6 +27,14 @@ GArray *work_folders(struct mail *mail, struct mail_folder *parent, const char *
 
 /* Takes over `object`. */
 int work_record_put(const struct sink *sink, cJSON *object, struct error *err);
+
+/* The contract's object; `message->cached` is the caller's. */
+cJSON *work_message_object(const struct work *work, const char *folder_path, const struct mail_folder_info *info,
+	const struct mail_message *message, const struct mail_details *details);
+bool work_uid_is_in(const GArray *uids, uint32_t uid); /* uint32_t, sorted */
+
+/* work_search.c */
+int work_search(const struct work *work, const char *text, const struct sink *sink, struct error *err);
 
 /* work_warm.c */
 int work_warm(const struct work *work, const char *path, const struct sink *sink, struct error *err);

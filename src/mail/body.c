@@ -610,6 +610,7 @@ int mail_read(struct mail *mail, struct mail_folder *folder, uint32_t uid, uint6
 	int code;
 
 	*slice_out = (struct mail_slice){.fd = -1};
+	watch_use(mail, folder);
 	look_at(mail, folder, uid, &look);
 	if (!waiter->since_ms && expected_size != UINT64_MAX && lie_take(mail, &look.key))
 		return lied(mail, folder, uid, err);

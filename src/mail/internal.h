@@ -49,6 +49,7 @@ void listing_drop(struct listing *listing, bool (*gone)(void *ctx, uint32_t uid)
 /* ---- park.c: waiters ---- */
 
 struct park;
+struct query;
 /* What a parked waiter waits for runs on the loop: `fn` is called there and either finishes the park or keeps it. */
 typedef void (*park_fn)(struct mail *mail, struct park *park);
 struct park {
@@ -59,8 +60,11 @@ struct park {
 	/* what it waits for */
 	struct mail_folder *folder; /* a reference, or NULL */
 	uint32_t uid;
-	uint64_t need_bytes; /* of a body: 0 = its size is enough */
+	const struct query *query; /* the waiter's, as long as it waits */
+	uint64_t need_bytes;       /* of a body: 0 = its size is enough */
 	bool force, want_flags;
+	uint32_t patience_ms;        /* of the waiter */
+	struct loop_timer *patience; /* NULL = none, or over */
 	bool again; /* when what it waits for has ended, well or not, `begin` runs again instead of `done` */
 	uint64_t since_ms;
 	GQueue *queue; /* the list that holds it, NULL = none */
@@ -68,6 +72,7 @@ struct park {
 /* Any thread. Returns MAIL_PARKED. */
 int park_new(struct mail *mail, struct mail_waiter *waiter, park_fn begin, struct mail_folder *folder, uint32_t uid,
 	uint64_t need_bytes, bool force);
+int park_new_query(struct mail *mail, struct mail_waiter *waiter, park_fn begin, const struct query *query);
 int park_new_again(struct mail *mail, struct mail_waiter *waiter, park_fn begin); /* with `again` set */
 /* Loop only. */
 void park_wait_in(struct park *park, GQueue *queue);
@@ -104,8 +109,9 @@ struct mail_folder {
 	struct source_state state; /* as of checked_at; uidvalidity 0 = never */
 	uint32_t message_number;
 	int64_t checked_at; /* seconds since 1970; 0 = never complete */
-	int64_t mtime;
+	int64_t mtime, flags_mtime;
 	bool identified;    /* in this process the known messages were seen to be the same */
+	bool told;          /* loop only: the server spoke of a change after the last check began */
 	GHashTable *broken; /* uid → struct broken; NULL = none */
 	/* mail->views_lock */
 	GHashTable *texts; /* uid → length of its text, where it is known (view.c); NULL = not loaded */
@@ -121,11 +127,24 @@ struct mail_folder {
 	atomic_ullong attempt_ms;  /* … that ended, well or not */
 	atomic_ullong flags_ms;    /* … that told all flags */
 	atomic_uint fresh_until_s; /* clock_ms()/1000 until which no check is due: the fast path of opendir */
+	atomic_uint flags_until_s; /* the same, of one that tells all flags */
 	atomic_bool walk_active;
 	atomic_uint walk_uid; /* the last UID read while a walk is active */
 	atomic_uint walk_hits;
 	atomic_bool walk_posted; /* the loop will look at walk_uid */
 	atomic_int lister;       /* the program that opened the directory last; 0 = unknown */
+};
+
+/* watch.c: the folder in use */
+struct watch {
+	atomic_bool wanted;
+	atomic_uint number;    /* of the folder used last; 0 = none lately */
+	atomic_ullong used_ms; /* clock_ms() */
+	/* loop only */
+	struct mail_folder *next, *folder; /* used last; watched, by the source and by polling. References, or NULL */
+	struct loop_timer *settle, *check, *poll, *end;
+	uint64_t checked_ms; /* clock_ms() of the last check that it began */
+	bool flags;          /* the check is about flags, too */
 };
 
 struct mail {
@@ -154,6 +173,7 @@ struct mail {
 	pthread_mutex_t views_lock; /* texts of folders, and what was made lately; innermost */
 	struct renderer *renderer;
 	atomic_ullong rendered;
+	struct watch watch;
 
 	/* loop only */
 	struct tree_check *tree_check;
@@ -162,6 +182,11 @@ struct mail {
 	struct loop_timer *walk_timer;
 	GQueue walks;           /* struct walk *: the active ones, each in its turn */
 	uint64_t walk_ended_ms; /* when one reached the end of its folder */
+
+	GQueue searches;              /* loop only; struct search *: under way, the first ones running */
+	pthread_mutex_t results_lock; /* innermost */
+	GQueue results;               /* struct mail_results *, those used last at the end */
+	uint64_t results_serial;
 
 	atomic_uint tree_fresh_until_s;
 	atomic_ullong tree_fresh_ms, tree_attempt_ms;
@@ -196,6 +221,7 @@ bool mail_stale_allowed(const struct mail *mail, int64_t checked_at);
 /* tree.c */
 int tree_load(struct mail *mail, struct error *err); /* from the cache */
 void tree_check_begin(struct mail *mail, struct park *park);
+void tree_kick(struct mail *mail); /* a check now, for nobody in particular; loop only */
 void tree_free(struct mail *mail);
 /* The stored inode number for a key. */
 uint32_t tree_number(struct mail *mail, const char *key);
@@ -203,15 +229,26 @@ uint32_t tree_number(struct mail *mail, const char *key);
 void tree_folder_row(const struct mail_folder *folder, struct cache_folder *row_out);
 bool tree_glob_match(const char *glob, const char *path, char delimiter);
 /* names.c */
-char *folder_name_make(const char *component, const char *raw, bool clash);
+/* `maildir`: names that a maildir's directories have are escaped, too. */
+char *folder_name_make(const char *component, const char *raw, bool maildir, bool clash);
 
 /* sync.c */
 void sync_park(struct mail *mail, struct park *park); /* park_fn: folder ready/fresh */
 void sync_free(struct sync *sync);
-void sync_kick(struct mail *mail, struct mail_folder *folder);   /* a check now, for nobody in particular; loop only */
-bool folder_load(struct mail *mail, struct mail_folder *folder); /* from the cache; true = listing there */
+void sync_kick(struct mail *mail, struct mail_folder *folder); /* a check now, for nobody in particular; loop only */
+void sync_check(struct mail *mail, struct mail_folder *folder, bool flags); /* the same; flags too */
+bool folder_load(struct mail *mail, struct mail_folder *folder);            /* from the cache; true = listing there */
 /* Seconds of clock_ms() until which a check of now holds. */
 unsigned fresh_until(const struct mail *mail, uint64_t now_ms);
+
+/* watch.c: the folder in use is watched, and checked when the server tells of a change */
+void watch_use(struct mail *mail, struct mail_folder *folder); /* any thread; cheap */
+void watch_check_ended(struct mail *mail, struct mail_folder *folder, bool well);
+void watch_forget(struct mail *mail, struct mail_folder *folder); /* it is gone */
+char *watch_path(struct mail *mail); /* of the watched folder, g_free it; NULL = none; loop only */
+void watch_stop(struct mail *mail);
+/* search.c */
+void searches_free(struct mail *mail);
 
 /* body.c: what readers ask */
 /* The octets are those of the message: its size is exact from now on. Loop only. */

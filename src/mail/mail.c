@@ -67,6 +67,9 @@ int mail_new(struct loop *loop, const struct mail_config *config, struct cache *
 	g_queue_init(&mail->streams);
 	g_queue_init(&mail->held);
 	g_queue_init(&mail->errors);
+	g_queue_init(&mail->searches);
+	g_queue_init(&mail->results);
+	pthread_mutex_init(&mail->results_lock, NULL);
 	mail->sizes_trusted = sizes_trust(mail);
 	daily_load(mail);
 	code = tree_load(mail, err);
@@ -93,6 +96,7 @@ void mail_free(struct mail *mail)
 	}
 	render_fini(mail);
 	loop_timer_cancel(mail->walk_timer);
+	watch_stop(mail);
 	g_hash_table_iter_init(&iter, mail->by_raw);
 	while (g_hash_table_iter_next(&iter, NULL, (void **)&folder)) {
 		sync_free(folder->sync);
@@ -104,6 +108,7 @@ void mail_free(struct mail *mail)
 	daily_save(mail);
 	body_held_free(mail);
 	mail->source->ops->free(mail->source);
+	searches_free(mail);
 	tree_free(mail);
 	g_queue_clear_full(&mail->errors, g_free);
 	pthread_rwlock_destroy(&mail->lock);
@@ -114,6 +119,7 @@ void mail_free(struct mail *mail)
 	pthread_mutex_destroy(&mail->errors_lock);
 	pthread_mutex_destroy(&mail->lies_lock);
 	pthread_mutex_destroy(&mail->views_lock);
+	pthread_mutex_destroy(&mail->results_lock);
 	g_hash_table_unref(mail->lies);
 	g_strfreev(mail->folder_globs);
 	g_strfreev(mail->exclude_globs);
@@ -133,6 +139,7 @@ static void retry_now(void *data)
 	g_hash_table_iter_init(&iter, mail->by_raw);
 	while (g_hash_table_iter_next(&iter, NULL, (void **)&folder)) {
 		atomic_store(&folder->fresh_until_s, 0);
+		atomic_store(&folder->flags_until_s, 0);
 	}
 	mail->source->ops->retry_now(mail->source);
 }
@@ -159,6 +166,7 @@ void mail_set_listener(struct mail *mail, mail_event_fn fn, void *ctx)
 	pthread_rwlock_wrlock(&mail->listener_lock);
 	mail->listener_ctx = ctx;
 	mail->listener = fn;
+	atomic_store(&mail->watch.wanted, fn && !mail->config.offline);
 	pthread_rwlock_unlock(&mail->listener_lock);
 }
 

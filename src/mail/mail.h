@@ -38,8 +38,10 @@ struct mail_folder;
 /* Zeroed before its first use, kept as it is from one call to the next of the same operation. */
 struct mail_waiter {
 	void (*done)(struct mail_waiter *waiter, int code);
-	int pid;            /* of the program that waits, 0 = unknown: tells walks apart */
-	uint64_t since_ms;  /* the model's: what is forced has to be newer; 0 at first */
+	int pid;           /* of the program that waits, 0 = unknown: tells walks apart */
+	uint64_t since_ms; /* the model's: what is forced has to be newer; 0 at first */
+	/* Not 0: a check goes on without this waiter after so long. It is told 0, and what is known must do. */
+	uint32_t patience_ms;
 	struct error error; /* of a failure, set before done */
 	void *internal;     /* the model's; NULL when not parked */
 };
@@ -58,6 +60,8 @@ struct mail_config {
 	int64_t stale_s; /* -1 = never */
 	uint64_t daily_bytes;
 	bool eol_lf, broken_stub, offline, prefetch;
+	bool flags;   /* programs are shown them: changes of flags alone are worth a check */
+	bool maildir; /* no folder is called cur, new or tmp: these have a meaning to who reads the tree */
 };
 
 struct cache;
@@ -96,7 +100,8 @@ struct mail_folder_info {
 	uint32_t subfolders; /* direct ones */
 	uint32_t messages;
 	uint32_t uidvalidity;
-	int64_t mtime; /* last change seen, at first the newest INTERNALDATE; 0 = unknown */
+	int64_t mtime;       /* last change seen, at first the newest INTERNALDATE; 0 = unknown */
+	int64_t flags_mtime; /* the same, of messages or of their flags */
 	int64_t checked_at;
 	bool loaded; /* the listing is known */
 };
@@ -165,7 +170,7 @@ int mail_folder_ready(struct mail *mail, struct mail_folder *folder, struct mail
 /* Also checked within `poll` (see `stale`): for opendir. */
 int mail_folder_fresh(
 	struct mail *mail, struct mail_folder *folder, bool force, struct mail_waiter *waiter, struct error *err);
-/* Flags as of now, too (without CONDSTORE they are fetched): for xattr, maildir, ls --json. */
+/* Flags as of now, too (without CONDSTORE they are fetched): for maildir, ls --json. */
 int mail_folder_flags_fresh(
 	struct mail *mail, struct mail_folder *folder, struct mail_waiter *waiter, struct error *err);
 /*
@@ -185,6 +190,44 @@ struct mail_details {                                      /* owned; mail_detail
 int mail_message_details(struct mail *mail, struct mail_folder *folder, uint32_t uid, struct mail_details *details_out,
 	struct error *err);
 void mail_details_fini(struct mail_details *details);
+
+/* ---- search ---- */
+
+struct query;        /* query.h */
+struct mail_results; /* counted; what a search has found never changes */
+
+#define MAIL_SEARCH_FOUND_MAX                                                                                          \
+	100000u              /* messages; 8 bytes each. A query that finds more is refused: it hides nothing           \
+	                      */
+#define MAIL_RESULTS_MAX 32u /* kept to be used again; the one used least lately goes */
+
+/* As query_parse(); what is wrong is noted in errors.log. */
+int mail_query_open(struct mail *mail, const char *text, struct query **query_out, struct error *err);
+/* The same of a name that is no text at all: ERR_INVALID. */
+int mail_query_misspelt(struct mail *mail, const char *name);
+/*
+ * What the server finds, in all folders or in that of the query and those in it; not older than `poll`. `query` is
+ * borrowed as long as the call is parked. Equal ones are asked once. ERR_GONE: no such folder. ERR_INVALID: it finds
+ * too much. A folder that the server refuses to search is left out and noted in errors.log, unless it refuses all.
+ */
+int mail_search(struct mail *mail, const struct query *query, struct mail_waiter *waiter,
+	struct mail_results **results_out, struct error *err);
+struct mail_results *mail_results_ref(struct mail_results *results);
+void mail_results_unref(struct mail_results *results); /* NULL is fine */
+struct mail_hit {
+	struct mail_folder *folder; /* borrowed from the results */
+	uint32_t message_number;    /* that the folder had: another now means that the message is another */
+	uint32_t uid;
+};
+guint mail_results_count(const struct mail_results *results);
+/* In the order of folder and UID. */
+void mail_results_get(const struct mail_results *results, guint index, struct mail_hit *hit_out);
+/* The hit number `index` among those of this UID, one of each folder that has it; false: there is none. */
+bool mail_results_same_uid(const struct mail_results *results, uint32_t uid, guint index, struct mail_hit *hit_out);
+/* Tells these from any others of this mount. */
+uint64_t mail_results_serial(const struct mail_results *results);
+/* Those, as long as they are kept, whatever their age. A reference, or NULL. */
+struct mail_results *mail_results_known(struct mail *mail, uint64_t serial);
 
 /* ---- bodies ---- */
 
@@ -250,6 +293,7 @@ enum mail_event_type {
 	MAIL_EVENT_MESSAGE_ADDED,  /* a name appeared: negative entries */
 	MAIL_EVENT_MESSAGE_GONE,   /* name and inode */
 	MAIL_EVENT_MESSAGE_SIZE,   /* attributes changed */
+	MAIL_EVENT_MESSAGE_FLAGS,  /* `message` is as it was before */
 	MAIL_EVENT_FOLDER_CHANGED, /* its directory's attributes and listing */
 	MAIL_EVENT_FOLDER_RESET,   /* every message of it is another: message_number has changed */
 	MAIL_EVENT_FOLDER_ADDED,
@@ -265,7 +309,10 @@ struct mail_event {
 };
 /* Called from the loop's thread (or whichever changed it), with no lock held; must not block: queue it. */
 typedef void (*mail_event_fn)(void *ctx, const struct mail_event *event);
-/* When this returns, the listener before isn't called any more. Not from within it. */
+/*
+ * When this returns, the listener before isn't called any more. Not from within it. With a listener the folder that is
+ * in use is watched: what the server tells of it is checked at once (watch.c).
+ */
 void mail_set_listener(struct mail *mail, mail_event_fn fn, void *ctx);
 
 /* ---- the account as a whole ---- */

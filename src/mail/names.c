@@ -28,7 +28,12 @@ static bool looks_like_message(const char *name)
 	return at < length - 4 && (at == 0 || name[at - 1] == '.');
 }
 
-static void escape(const char *component, GString *out)
+static bool is_maildir_part(const char *name)
+{
+	return strcmp(name, "cur") == 0 || strcmp(name, "new") == 0 || strcmp(name, "tmp") == 0;
+}
+
+static void escape(const char *component, bool maildir, GString *out)
 {
 	for (const char *at = component; *at; at++) {
 		unsigned char c = (unsigned char)*at;
@@ -49,14 +54,16 @@ static void escape(const char *component, GString *out)
 		g_string_assign(out, "%2E");
 	else if (strcmp(out->str, "..") == 0)
 		g_string_assign(out, "%2E%2E");
+	else if (maildir && is_maildir_part(out->str))
+		g_string_printf(out, "%%%02X%s", (unsigned char)component[0], component + 1);
 }
 
-char *folder_name_make(const char *component, const char *raw, bool clash)
+char *folder_name_make(const char *component, const char *raw, bool maildir, bool clash)
 {
 	g_autoptr(GString) out = g_string_new(NULL);
 	g_autofree char *digest = NULL;
 
-	escape(component, out);
+	escape(component, maildir, out);
 	if (!clash && out->len > 0 && out->len <= NAME_BYTES_MAX && !looks_like_message(out->str) &&
 		strcmp(out->str, ".mailtree") != 0)
 		return g_strdup(out->str);

@@ -17,12 +17,22 @@ static void park_unref(struct park *park)
 	g_free(park);
 }
 
+static void park_lose_patience(void *data)
+{
+	struct park *park = data;
+
+	park->patience = NULL;
+	park_finish(park, 0, NULL);
+}
+
 static void park_begin(void *data)
 {
 	struct park *park = data;
 
 	if (park->waiter) {
 		g_queue_push_tail(&park->mail->parks, park);
+		if (park->patience_ms)
+			park->patience = loop_timer_add(park->mail->loop, park->patience_ms, park_lose_patience, park);
 		park->begin(park->mail, park);
 	}
 	park_unref(park);
@@ -38,6 +48,7 @@ static struct park *park_make(struct mail *mail, struct mail_waiter *waiter, par
 	if (!waiter->since_ms)
 		waiter->since_ms = clock_ms();
 	park->since_ms = waiter->since_ms;
+	park->patience_ms = waiter->patience_ms;
 	/* one until it is finished, one for the posted beginning */
 	atomic_init(&park->references, 2);
 	return park;
@@ -73,6 +84,14 @@ int park_new_again(struct mail *mail, struct mail_waiter *waiter, park_fn begin)
 	return park_post(park);
 }
 
+int park_new_query(struct mail *mail, struct mail_waiter *waiter, park_fn begin, const struct query *query)
+{
+	struct park *park = park_make(mail, waiter, begin);
+
+	park->query = query;
+	return park_post(park);
+}
+
 void park_wait_in(struct park *park, GQueue *queue)
 {
 	if (park->queue)
@@ -96,6 +115,7 @@ void park_finish(struct park *park, int code, const struct error *err)
 		return;
 	}
 	g_queue_remove(&mail->parks, park);
+	loop_timer_cancel(g_steal_pointer(&park->patience));
 	pthread_mutex_lock(&mail->park_lock);
 	park->waiter = NULL;
 	waiter->internal = NULL;

@@ -27,6 +27,7 @@
 #define WINDOW_FIRST_BYTES (1u << 20)
 #define WINDOW_NEXT_BYTES (4u << 20) /* … in a folder that follows one that was walked to its end */
 #define WINDOW_MAX_BYTES (64u << 20)
+#define WINDOW_GROWTH 4u /* when the reader has followed through half of it */
 #define WINDOW_SECONDS 4u
 #define JOB_BYTES_MIN (256u << 10)
 #define JOB_BYTES_FIRST (2u << 20) /* at most, while the rate isn't known */
@@ -39,7 +40,7 @@
  */
 #define JOB_MS 100u
 #define FLIGHT_MS 300u
-#define FLIGHT_ROUND_TRIPS 3u
+#define FLIGHT_ROUND_TRIPS 4u
 #define FLIGHT_BYTES_MIN (1u << 20)
 #define SAMPLE_MS 250u
 #define RECENT 3u
@@ -371,7 +372,7 @@ static void reader_at(struct walk *walk, guint place)
 	if (walk->next <= walk->reader)
 		walk->next = walk->reader + 1;
 	if (walk->followed_bytes * 2 >= walk->window_bytes) {
-		walk->window_bytes = MIN(walk->window_bytes * 2, WINDOW_MAX_BYTES);
+		walk->window_bytes = MIN(walk->window_bytes * WINDOW_GROWTH, WINDOW_MAX_BYTES);
 		walk->followed_bytes = 0;
 	}
 }

@@ -59,8 +59,8 @@ struct source_sync_job {
 	const char *name;
 	struct source_state known; /* uidvalidity 0 = nothing is known */
 	bool flags;                /* flags as of now are wanted even where they cost */
-	bool identify;             /* compare the identity of some known messages (see `probe`) */
-	uint32_t probes[3];        /* UIDs to ask for, 0 = none */
+	bool identify;             /* compare the identity of some known messages, unless nothing has changed */
+	uint32_t probes[3];        /* UIDs to ask for (`probed`), where the source has doubts, too; 0 = none */
 	/* The state, once the mailbox is open; `reset`: what was known is void, every message will come. */
 	void (*opened)(void *ctx, const struct source_state *state, bool reset);
 	void (*message)(void *ctx, const struct source_message *message); /* new, with all it has */
@@ -98,8 +98,26 @@ struct source_fetch_job {
 	void *internal;
 };
 
+/*
+ * What a watch tells. With `state`: the server has the folder so, just now; compare. NULL: something there has changed
+ * since, only flags if it says so.
+ */
+typedef void (*source_told_fn)(void *ctx, const struct source_state *state, bool flags_only);
+struct query;
+struct source_search_job {
+	const char *name;
+	uint32_t uidvalidity;      /* expected: another is ERR_RENUMBERED; 0 = any */
+	const struct query *query; /* its terms; the folder in it means nothing here */
+	bool bulk;
+	/* All that match, once, before `done` with 0. */
+	void (*found)(void *ctx, uint32_t uidvalidity, const struct imap_set *uids);
+	void (*done)(void *ctx, int code, const struct error *err);
+	void *ctx;
+};
+
 struct source_status {
 	bool signed_in, refused;
+	bool watching; /* changes of the watched folder are told */
 	uint32_t connections;
 	int64_t token_expires;
 	uint64_t backoff_ms, bytes_in, bytes_out, commands, round_trips, reconnects, throttled, token_requests;
@@ -117,6 +135,12 @@ struct mail_source_ops {
 	void (*fetch)(struct mail_source *source, struct source_fetch_job *job);
 	/* `done` won't come. */
 	void (*cancel_fetch)(struct mail_source *source, struct source_fetch_job *job);
+	/*
+	 * From now on changes of this folder are told, and of no other; NULL = of none. As far as the server can, soon
+	 * after they happen. The name is copied.
+	 */
+	void (*watch)(struct mail_source *source, const char *name, source_told_fn told, void *ctx);
+	void (*search)(struct mail_source *source, struct source_search_job *job);
 	void (*status)(struct mail_source *source, struct source_status *status_out);
 	void (*retry_now)(struct mail_source *source);
 	void (*free)(struct mail_source *source);

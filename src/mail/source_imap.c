@@ -352,6 +352,30 @@ static void source_cancel_fetch(struct mail_source *base, struct source_fetch_jo
 	fetch_free(run);
 }
 
+/* ---- the watch ---- */
+
+static void watch_told(void *ctx, const struct imap_mailbox *mailbox, bool flags_only)
+{
+	struct source_imap *source = ctx;
+	struct source_state state;
+
+	if (!mailbox) {
+		source->told(source->told_ctx, NULL, flags_only);
+		return;
+	}
+	state = (struct source_state){mailbox->uidvalidity, mailbox->uidnext, mailbox->exists, mailbox->highestmodseq};
+	source->told(source->told_ctx, &state, false);
+}
+
+static void source_watch(struct mail_source *base, const char *name, source_told_fn told, void *ctx)
+{
+	struct source_imap *source = (struct source_imap *)base;
+
+	source->told = told;
+	source->told_ctx = ctx;
+	imap_client_watch(source->client, name, watch_told, source);
+}
+
 /* ---- the rest ---- */
 
 static void source_status(struct mail_source *base, struct source_status *status_out)
@@ -365,6 +389,7 @@ static void source_status(struct mail_source *base, struct source_status *status
 	*status_out = (struct source_status){
 		.signed_in = client.signed_in,
 		.refused = auth.refused,
+		.watching = client.watching,
 		.connections = client.connections,
 		.token_expires = auth.expires_at,
 		.backoff_ms = client.backoff_ms,
@@ -396,6 +421,8 @@ static void source_free(struct mail_source *base)
 		list_free(run);
 	}
 	source_imap_syncs_forget(source);
+	imap_client_watch(source->client, NULL, NULL, NULL);
+	source_imap_searches_forget(source);
 	g_free(source);
 }
 
@@ -405,6 +432,8 @@ static const struct mail_source_ops source_imap_ops = {
 	.sync = source_imap_sync,
 	.fetch = source_fetch,
 	.cancel_fetch = source_cancel_fetch,
+	.watch = source_watch,
+	.search = source_imap_search,
 	.status = source_status,
 	.retry_now = source_retry_now,
 	.free = source_free,
@@ -419,5 +448,6 @@ struct mail_source *mail_source_imap_new(struct imap_client *client, struct auth
 	source->auth = auth;
 	g_queue_init(&source->lists);
 	g_queue_init(&source->syncs);
+	g_queue_init(&source->searches);
 	return &source->base;
 }

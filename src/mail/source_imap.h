@@ -13,11 +13,17 @@ struct source_imap {
 	struct mail_source base;
 	struct imap_client *client;
 	struct auth *auth;
+	source_told_fn told; /* of the watch */
+	void *told_ctx;
 	/* under way: a mount may end before they do */
-	GQueue lists; /* struct list_run */
-	GQueue syncs; /* struct run */
+	GQueue lists;      /* struct list_run */
+	GQueue syncs;      /* struct run */
+	GQueue searches;   /* struct search_run */
+	bool search_plain; /* this server searches for UTF-8 only where CHARSET isn't said */
 };
 
 void source_imap_sync(struct mail_source *source, struct source_sync_job *job);
+void source_imap_search(struct mail_source *source, struct source_search_job *job);
 /* Their jobs aren't told. */
 void source_imap_syncs_forget(struct source_imap *source);
+void source_imap_searches_forget(struct source_imap *source);

@@ -2,6 +2,7 @@
 /* status.json and metrics (contract, "JSON" and "Control files"). */
 #include "src/base/log.h"
 #include "src/base/loop.h"
+#include "src/base/process.h"
 #include "src/mail/internal.h"
 
 #include <cjson/cJSON.h>
@@ -12,37 +13,50 @@
 struct asked {
 	struct mail *mail;
 	struct source_status status;
+	char *watching; /* the folder's path; NULL = none */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	bool done;
 };
 
+static void loop_ask(struct asked *asked)
+{
+	struct mail *mail = asked->mail;
+
+	mail->source->ops->status(mail->source, &asked->status);
+	asked->watching = asked->status.watching ? watch_path(mail) : NULL;
+}
+
 static void ask(void *data)
 {
 	struct asked *asked = data;
 
-	asked->mail->source->ops->status(asked->mail->source, &asked->status);
+	loop_ask(asked);
 	pthread_mutex_lock(&asked->lock);
 	asked->done = true;
 	pthread_cond_signal(&asked->changed);
 	pthread_mutex_unlock(&asked->lock);
 }
 
-/* The source belongs to the loop; its answer takes no network, so the wait is one turn of the loop. */
-static void source_status_now(struct mail *mail, struct source_status *status_out)
+/*
+ * The source belongs to the loop; its answer takes no network, so the wait is one turn of the loop. Returns the path of
+ * the folder whose changes are told now, or NULL; g_free it.
+ */
+static char *source_status_now(struct mail *mail, struct source_status *status_out)
 {
 	struct asked asked = {.mail = mail, .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
 	if (loop_is_current(mail->loop)) {
-		mail->source->ops->status(mail->source, status_out);
-		return;
+		loop_ask(&asked);
+	} else {
+		loop_post(mail->loop, ask, &asked);
+		pthread_mutex_lock(&asked.lock);
+		while (!asked.done)
+			pthread_cond_wait(&asked.changed, &asked.lock);
+		pthread_mutex_unlock(&asked.lock);
 	}
-	loop_post(mail->loop, ask, &asked);
-	pthread_mutex_lock(&asked.lock);
-	while (!asked.done)
-		pthread_cond_wait(&asked.changed, &asked.lock);
-	pthread_mutex_unlock(&asked.lock);
 	*status_out = asked.status;
+	return asked.watching;
 }
 
 static void add_time(cJSON *object, const char *key, int64_t seconds)
@@ -155,10 +169,10 @@ char *mail_status_json(struct mail *mail, const char *mountpoint)
 	struct counter counters[32];
 	struct error last;
 	cJSON *root = cJSON_CreateObject(), *entry;
+	g_autofree char *watching = source_status_now(mail, &status);
 	size_t count;
 	char *text;
 
-	source_status_now(mail, &status);
 	cache_stats(mail->cache, &stats);
 	pthread_mutex_lock(&mail->errors_lock);
 	last = status.last_error.code ? status.last_error : mail->last_error;
@@ -177,6 +191,10 @@ char *mail_status_json(struct mail *mail, const char *mountpoint)
 	add_time(root, "token_expires", status.token_expires);
 	add_error(root, &last);
 	cJSON_AddBoolToObject(root, "sizes_trusted", mail->sizes_trusted);
+	if (watching)
+		cJSON_AddStringToObject(root, "watching", watching);
+	else
+		cJSON_AddNullToObject(root, "watching");
 	add_folders(mail, root);
 	entry = cJSON_AddObjectToObject(root, "cache");
 	cJSON_AddNumberToObject(entry, "bytes", (double)stats.bytes);
@@ -199,7 +217,7 @@ char *mail_metrics_text(struct mail *mail)
 	GString *text = g_string_new(NULL);
 	size_t count;
 
-	source_status_now(mail, &status);
+	g_free(source_status_now(mail, &status));
 	cache_stats(mail->cache, &stats);
 	count = counters_fill(mail, &status, &stats, counters);
 	for (size_t i = 0; i < count; i++)
@@ -212,7 +230,11 @@ char *mail_metrics_text(struct mail *mail)
 		"gauge\nmailtree_connections %u\n"
 		"# HELP mailtree_signed_in 1 when signed in\n# TYPE mailtree_signed_in gauge\nmailtree_signed_in %d\n"
 		"# HELP mailtree_cache_bytes octets in the disk cache\n# TYPE mailtree_cache_bytes "
-		"gauge\nmailtree_cache_bytes %" G_GUINT64_FORMAT "\n",
-		status.connections, status.signed_in, stats.bytes);
+		"gauge\nmailtree_cache_bytes %" G_GUINT64_FORMAT "\n"
+		"# HELP mailtree_open_fds descriptors of the process\n# TYPE mailtree_open_fds "
+		"gauge\nmailtree_open_fds %" G_GUINT64_FORMAT "\n"
+		"# HELP mailtree_resident_bytes memory of the process\n# TYPE mailtree_resident_bytes "
+		"gauge\nmailtree_resident_bytes %" G_GUINT64_FORMAT "\n",
+		status.connections, status.signed_in, stats.bytes, process_open_fds(), process_resident_bytes());
 	return g_string_free(text, FALSE);
 }

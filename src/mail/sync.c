@@ -16,6 +16,9 @@
 
 #define SYNC_RETRY_MS 30000u  /* after a failed check the cached listing is shown for so long without another try */
 #define SYNC_BATCH_ROWS 4000u /* rows of one batch for the index: 1 MB or so */
+#define MTIME_AHEAD_MAX_S 60  /* how far ahead of the clock a folder's time may go, so that each change moves it */
+/* Those that a name may show: all but keywords, which only mail_message_details() tells. */
+#define FLAGS_NAMED ((uint32_t)MAIL_KEYWORDS - 1)
 
 struct flag_change {
 	uint32_t uid, flags;
@@ -80,6 +83,8 @@ bool folder_load(struct mail *mail, struct mail_folder *folder)
 	folder->listing = listing;
 	if (!folder->mtime)
 		folder->mtime = listing->newest == INT64_MIN ? 0 : listing->newest;
+	if (!folder->flags_mtime)
+		folder->flags_mtime = folder->mtime;
 	pthread_rwlock_unlock(&mail->lock);
 	pthread_mutex_unlock(&mail->load_lock);
 	return true;
@@ -174,6 +179,7 @@ static void on_message(void *ctx, const struct source_message *source)
 		struct flag_change change = {source->uid, row.flags};
 
 		g_array_append_val(sync->flags, change);
+		cache_batch_flags(batch(sync), source->uid, row.flags, source->keywords);
 		return;
 	}
 	mime_headers_parse(
@@ -362,9 +368,17 @@ static char *number_key(const struct sync *sync)
 
 /* Told after the lock is gone. */
 struct changes {
-	struct listing *gone;
+	struct listing *gone, *flagged; /* as they were */
 	bool any;
 };
+
+/* Programs that read maildirs look for another time, not for a later second: two changes have two times. */
+static int64_t mtime_next(int64_t mtime)
+{
+	int64_t now = clock_unix();
+
+	return mtime >= now && mtime - now < MTIME_AHEAD_MAX_S ? mtime + 1 : now;
+}
 
 static void apply_changes(struct sync *sync, struct changes *changes)
 {
@@ -388,8 +402,11 @@ static void apply_changes(struct sync *sync, struct changes *changes)
 		struct flag_change change = g_array_index(sync->flags, struct flag_change, i);
 		struct row *row = listing_find(listing, change.uid);
 
-		if (row)
-			row->flags = (row->flags & ~(uint32_t)ROW_MAIL_FLAGS) | change.flags;
+		if (!row)
+			continue;
+		if ((row->flags ^ change.flags) & FLAGS_NAMED)
+			listing_append(changes->flagged, row, listing_stem(listing, row));
+		row->flags = (row->flags & ~(uint32_t)ROW_MAIL_FLAGS) | change.flags;
 	}
 	for (guint i = 0; i < sync->added->rows->len; i++) {
 		const struct row *row = &g_array_index(sync->added->rows, struct row, i);
@@ -416,7 +433,7 @@ static void apply(struct sync *sync)
 {
 	struct mail *mail = sync->mail;
 	struct mail_folder *folder = sync->folder;
-	struct changes changes = {.gone = listing_new()};
+	struct changes changes = {.gone = listing_new(), .flagged = listing_new()};
 	struct cache_folder row;
 	uint32_t number = folder->message_number;
 	uint64_t now_ms = clock_ms();
@@ -433,11 +450,14 @@ static void apply(struct sync *sync)
 		folder->message_number = number;
 		g_hash_table_insert(mail->by_number, GUINT_TO_POINTER(number), mail_folder_ref(folder));
 		folder->mtime = folder->listing->newest == INT64_MIN ? 0 : folder->listing->newest;
+		folder->flags_mtime = folder->mtime;
 		changes.any = true;
 	} else {
 		apply_changes(sync, &changes);
 		if (changes.any)
-			folder->mtime = clock_unix();
+			folder->mtime = mtime_next(folder->mtime);
+		if (changes.any || changes.flagged->rows->len)
+			folder->flags_mtime = mtime_next(folder->flags_mtime);
 	}
 	folder->state = sync->state;
 	folder->checked_at = clock_unix();
@@ -448,10 +468,13 @@ static void apply(struct sync *sync)
 	batch_submit(sync);
 	/* as of the beginning: what came to the server since may be missing */
 	folder->fresh_ms = sync->started_ms;
-	if (sync->job.flags || sync->reset || sync->state.highestmodseq)
+	if (sync->job.flags || sync->reset || sync->state.highestmodseq) {
 		folder->flags_ms = sync->started_ms;
+		atomic_store(&folder->flags_until_s, fresh_until(mail, now_ms));
+	}
 	atomic_store(&folder->fresh_until_s, fresh_until(mail, now_ms));
 
+	tell(sync, MAIL_EVENT_MESSAGE_FLAGS, changes.flagged, number);
 	tell(sync, MAIL_EVENT_MESSAGE_GONE, changes.gone, number);
 	/* after a reset they are all new, and the folder's event says so */
 	if (!sync->reset)
@@ -465,6 +488,7 @@ static void apply(struct sync *sync)
 		mail_emit(mail, &event);
 	}
 	listing_free(changes.gone);
+	listing_free(changes.flagged);
 }
 
 /* Each begins anew, which may put it into `queue` again: only those of now. */
@@ -530,9 +554,14 @@ static void on_done(void *ctx, int code, const struct error *err)
 	} else {
 		mail_note_error(mail, &problem, "folder %s", folder->raw);
 		shown = folder->listing && mail_stale_allowed(mail, folder->checked_at) && code != ERR_GONE;
-		if (shown)
-			atomic_store(&folder->fresh_until_s, (unsigned)((now_ms + SYNC_RETRY_MS + 999) / 1000));
+		if (shown) {
+			unsigned retry_s = (unsigned)((now_ms + SYNC_RETRY_MS + 999) / 1000);
+
+			atomic_store(&folder->fresh_until_s, retry_s);
+			atomic_store(&folder->flags_until_s, retry_s);
+		}
 	}
+	watch_check_ended(mail, folder, !code);
 	parks_end(sync, shown, code, &problem);
 	sync_free(sync);
 	park_all_again(mail, &folder->flag_parks);
@@ -566,10 +595,10 @@ static void sync_start(struct mail *mail, struct mail_folder *folder, struct sou
 		.ctx = sync,
 	};
 	listing = folder->listing;
-	if (known.uidvalidity && !folder->identified && listing && listing->rows->len) {
+	if (known.uidvalidity && listing && listing->rows->len) {
 		guint last = listing->rows->len - 1;
 
-		sync->job.identify = true;
+		sync->job.identify = !folder->identified;
 		sync->job.probes[0] = g_array_index(listing->rows, struct row, 0).uid;
 		if (last)
 			sync->job.probes[1] = g_array_index(listing->rows, struct row, last).uid;
@@ -577,7 +606,16 @@ static void sync_start(struct mail *mail, struct mail_folder *folder, struct sou
 			sync->job.probes[2] = g_array_index(listing->rows, struct row, last / 2).uid;
 	}
 	folder->sync = sync;
+	folder->told = false;
 	mail->source->ops->sync(mail->source, &sync->job);
+}
+
+/* Where programs are shown flags they are asked for, too: without change numbers that is a command of its own. */
+static bool flags_due(const struct mail *mail, const struct mail_folder *folder, bool force)
+{
+	uint64_t at_ms = folder->flags_ms;
+
+	return mail->config.flags && (force || !at_ms || clock_ms() - at_ms >= mail->config.poll_s * 1000ull);
 }
 
 void sync_park(struct mail *mail, struct park *park)
@@ -599,6 +637,10 @@ void sync_park(struct mail *mail, struct park *park)
 		park_finish(park, folder->failure && !shown ? folder->failure->code : 0, folder->failure);
 		return;
 	}
+	if (folder->sync && park->patience_ms && clock_ms() - folder->sync->started_ms >= park->patience_ms) {
+		park_finish(park, 0, NULL);
+		return;
+	}
 	if (folder->sync) {
 		if (park->want_flags && !folder->sync->job.flags)
 			park_wait_in(park, &folder->flag_parks);
@@ -607,15 +649,21 @@ void sync_park(struct mail *mail, struct park *park)
 		return;
 	}
 	loaded = folder_load(mail, folder);
-	sync_start(mail, folder, loaded ? folder->state : (struct source_state){0}, park->want_flags);
+	sync_start(mail, folder, loaded ? folder->state : (struct source_state){0},
+		park->want_flags || flags_due(mail, folder, park->force));
 	park_wait_in(park, &folder->sync->parks);
+}
+
+void sync_check(struct mail *mail, struct mail_folder *folder, bool flags)
+{
+	if (!folder->gone && !folder->sync && !mail->config.offline)
+		sync_start(mail, folder, folder_load(mail, folder) ? folder->state : (struct source_state){0}, flags);
 }
 
 void sync_kick(struct mail *mail, struct mail_folder *folder)
 {
 	atomic_store(&folder->fresh_until_s, 0);
-	if (!folder->gone && !folder->sync && !mail->config.offline)
-		sync_start(mail, folder, folder_load(mail, folder) ? folder->state : (struct source_state){0}, false);
+	sync_check(mail, folder, false);
 }
 
 /* ---- questions ---- */
@@ -654,7 +702,10 @@ int mail_folder_fresh(
 {
 	if (waiter->pid)
 		atomic_store_explicit(&folder->lister, waiter->pid, memory_order_relaxed);
-	if (mail->config.offline || (folder->attributes & MAIL_FOLDER_NOSELECT) || is_fresh(folder, waiter, force))
+	if (mail->config.offline || (folder->attributes & MAIL_FOLDER_NOSELECT))
+		return mail_folder_ready(mail, folder, waiter, err);
+	watch_use(mail, folder);
+	if (is_fresh(folder, waiter, force))
 		return mail_folder_ready(mail, folder, waiter, err);
 	return park_new(mail, waiter, sync_park, folder, 0, 0, force);
 }
@@ -668,10 +719,8 @@ static void flags_park(struct mail *mail, struct park *park)
 int mail_folder_flags_fresh(
 	struct mail *mail, struct mail_folder *folder, struct mail_waiter *waiter, struct error *err)
 {
-	uint64_t now_ms = clock_ms(), at = folder->flags_ms;
-
-	if (mail->config.offline || (at && now_ms - at < mail->config.poll_s * 1000ull) ||
-		(waiter->since_ms && folder->attempt_ms >= waiter->since_ms))
+	if (mail->config.offline || atomic_load(&folder->flags_until_s) > clock_ms() / 1000 ||
+		(waiter->since_ms && (waiter->patience_ms || folder->attempt_ms >= waiter->since_ms)))
 		return mail_folder_ready(mail, folder, waiter, err);
 	return park_new(mail, waiter, flags_park, folder, 0, 0, false);
 }

@@ -50,6 +50,7 @@ struct run {
 	unsigned described, named_only; /* messages of this check with and without metadata */
 	struct error refusal;           /* of the last that has none */
 	bool vanished_known;            /* QRESYNC answered: what is gone was told */
+	bool fell;                      /* HIGHESTMODSEQ: a mailbox made anew, or a server that lost its numbers */
 	struct imap_set received;       /* UIDs with metadata in this phase */
 	GQueue parts;                   /* struct imap_set *: still to ask for */
 	struct imap_set *part;          /* under way */
@@ -294,8 +295,8 @@ static void ask_part(struct run *run, bool header)
 
 static bool has_modseq(const struct run *run)
 {
-	return (run->mailbox.capabilities & (IMAP_CAP_CONDSTORE | IMAP_CAP_QRESYNC)) && run->job->known.highestmodseq &&
-	       run->mailbox.highestmodseq;
+	return !run->fell && (run->mailbox.capabilities & (IMAP_CAP_CONDSTORE | IMAP_CAP_QRESYNC)) &&
+	       run->job->known.highestmodseq && run->mailbox.highestmodseq;
 }
 
 static bool next_probe(struct run *run)
@@ -303,7 +304,9 @@ static bool next_probe(struct run *run)
 	g_autoptr(GString) uids = g_string_new(NULL);
 	const struct source_sync_job *job = run->job;
 
-	if (run->did_probe || run->reset || !job->identify || has_modseq(run))
+	if (run->did_probe || run->reset || (!job->identify && !run->fell))
+		return false;
+	if (has_modseq(run) && job->known.highestmodseq == run->mailbox.highestmodseq)
 		return false;
 	run->did_probe = true;
 	for (size_t i = 0; i < G_N_ELEMENTS(job->probes); i++)
@@ -356,7 +359,7 @@ static bool next_new(struct run *run)
 
 static bool next_flags(struct run *run)
 {
-	if (run->did_flags || run->reset || !run->job->flags || !run->mailbox.exists || has_modseq(run))
+	if (run->did_flags || run->reset || (!run->job->flags && !run->fell) || !run->mailbox.exists || has_modseq(run))
 		return false;
 	run->did_flags = true;
 	g_string_assign(run->command, "UID FETCH 1:* (UID FLAGS)");
@@ -366,7 +369,7 @@ static bool next_flags(struct run *run)
 
 static bool next_set(struct run *run)
 {
-	if (run->did_set || run->job->count(run->job->ctx) == run->mailbox.exists)
+	if (run->did_set || (!run->fell && run->job->count(run->job->ctx) == run->mailbox.exists))
 		return false;
 	run->did_set = true;
 	g_string_assign(run->command,
@@ -399,7 +402,8 @@ static void opened(struct run *run)
 
 	run->reset = !job->known.uidvalidity || job->known.uidvalidity != state.uidvalidity ||
 	             (state.uidnext && job->known.uidnext > state.uidnext);
-	run->vanished_known = !run->reset && run->request.qresync_modseq &&
+	run->fell = !run->reset && state.highestmodseq && state.highestmodseq < job->known.highestmodseq;
+	run->vanished_known = !run->reset && !run->fell && run->request.qresync_modseq &&
 	                      (run->mailbox.capabilities & IMAP_CAP_QRESYNC) && run->mailbox.highestmodseq;
 	if (run->reset)
 		imap_client_mailbox_forget(run->source->client, job->name, run->session);

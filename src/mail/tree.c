@@ -110,6 +110,7 @@ void tree_folder_row(const struct mail_folder *folder, struct cache_folder *row_
 		.highestmodseq = folder->state.highestmodseq,
 		.checked_at = folder->checked_at,
 		.mtime = folder->mtime,
+		.flags_mtime = folder->flags_mtime,
 		.attributes = folder->attributes,
 		.number = folder->number,
 		.message_number = folder->message_number,
@@ -175,21 +176,22 @@ static void names_assign(struct mail_folder *parent, GArray *renamed)
 {
 	g_autoptr(GHashTable) uses = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 	GHashTable *taken = g_hash_table_new(g_str_hash, g_str_equal);
+	bool maildir = parent->mail->config.maildir;
 
 	for (guint i = 0; i < parent->children->len; i++) {
 		struct mail_folder *child = parent->children->pdata[i];
-		char *plain = folder_name_make(child->component, child->raw, false);
+		char *plain = folder_name_make(child->component, child->raw, maildir, false);
 		guint count = GPOINTER_TO_UINT(g_hash_table_lookup(uses, plain));
 
 		g_hash_table_replace(uses, plain, GUINT_TO_POINTER(count + 1));
 	}
 	for (guint i = 0; i < parent->children->len; i++) {
 		struct mail_folder *child = parent->children->pdata[i];
-		char *name = folder_name_make(child->component, child->raw, false);
+		char *name = folder_name_make(child->component, child->raw, maildir, false);
 
 		if (GPOINTER_TO_UINT(g_hash_table_lookup(uses, name)) > 1) {
 			g_free(name);
-			name = folder_name_make(child->component, child->raw, true);
+			name = folder_name_make(child->component, child->raw, maildir, true);
 		}
 		/* somebody made a name that ends in another's mark: the number is unique */
 		if (g_hash_table_contains(taken, name)) {
@@ -269,6 +271,7 @@ static void load_folder(void *ctx, const struct cache_folder *row)
 	folder->state = (struct source_state){row->uidvalidity, row->uidnext, row->messages, row->highestmodseq};
 	folder->checked_at = row->checked_at;
 	folder->mtime = row->mtime;
+	folder->flags_mtime = row->flags_mtime;
 	folder->message_number = row->message_number;
 	folder->missing = row->missing;
 }
@@ -475,8 +478,10 @@ static void apply(struct tree_check *check, uint32_t session)
 		pthread_rwlock_unlock(&mail->lock);
 		if (unchanged) {
 			folder->fresh_ms = folder->attempt_ms = check->started_ms;
-			if (listed->folder.highestmodseq)
+			if (listed->folder.highestmodseq) {
 				folder->flags_ms = check->started_ms;
+				atomic_store(&folder->flags_until_s, fresh_until(mail, now_ms));
+			}
 			atomic_store(&folder->fresh_until_s, fresh_until(mail, now_ms));
 		}
 	}
@@ -514,6 +519,7 @@ static void apply(struct tree_check *check, uint32_t session)
 
 	for (guint i = 0; i < gone->len; i++) {
 		folder = gone->pdata[i];
+		watch_forget(mail, folder);
 		folder_event(mail, MAIL_EVENT_FOLDER_GONE, folder, gone_parents->pdata[i], folder->name);
 	}
 	for (guint i = 0; i < renamed->len; i++) {
@@ -578,10 +584,24 @@ static void on_done(void *ctx, uint32_t session, int code, const struct error *e
 	check_end(check, code, &problem);
 }
 
+void tree_kick(struct mail *mail)
+{
+	struct tree_check *check;
+
+	if (mail->tree_check)
+		return;
+	check = mail->tree_check = g_new0(struct tree_check, 1);
+	check->mail = mail;
+	check->started_ms = clock_ms();
+	check->listed = g_array_new(FALSE, FALSE, sizeof(struct listed));
+	g_array_set_clear_func(check->listed, listed_clear);
+	check->job = (struct source_list_job){
+		.folder = on_folder, .restart = on_restart, .done = on_done, .ctx = check};
+	mail->source->ops->list(mail->source, &check->job);
+}
+
 void tree_check_begin(struct mail *mail, struct park *park)
 {
-	struct tree_check *check = mail->tree_check;
-
 	if (park->force && mail->tree_attempt_ms >= park->since_ms) {
 		/* what is known is no answer to who wants it checked */
 		park_finish(park, mail->tree_failure.code, &mail->tree_failure);
@@ -599,19 +619,8 @@ void tree_check_begin(struct mail *mail, struct park *park)
 		park_finish(park, mail->tree_known ? 0 : ERR_UNREACHABLE, &err);
 		return;
 	}
-	if (!check) {
-		check = mail->tree_check = g_new0(struct tree_check, 1);
-		check->mail = mail;
-		check->started_ms = clock_ms();
-		check->listed = g_array_new(FALSE, FALSE, sizeof(struct listed));
-		g_array_set_clear_func(check->listed, listed_clear);
-		check->job = (struct source_list_job){
-			.folder = on_folder, .restart = on_restart, .done = on_done, .ctx = check};
-		park_wait_in(park, &check->parks);
-		mail->source->ops->list(mail->source, &check->job);
-		return;
-	}
-	park_wait_in(park, &check->parks);
+	tree_kick(mail);
+	park_wait_in(park, &mail->tree_check->parks);
 }
 
 /* ---- questions ---- */
@@ -729,6 +738,7 @@ void mail_folder_info(struct mail *mail, struct mail_folder *folder, struct mail
 		.messages = folder->listing ? folder->listing->rows->len : folder->state.messages,
 		.uidvalidity = folder->state.uidvalidity,
 		.mtime = folder->mtime,
+		.flags_mtime = folder->flags_mtime,
 		.checked_at = folder->checked_at,
 		.loaded = folder->listing != NULL || (folder->attributes & MAIL_FOLDER_NOSELECT),
 	};

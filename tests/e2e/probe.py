@@ -7,6 +7,7 @@
         child.end(signal.SIGINT)                   # it ends within seconds, or the test fails
     snapshot(mount)                                # {path: (inode, …)} of everything that is listed
     until_works(os.listdir, mount)                 # what it returns once it no longer fails
+    metric(mount, "open_fds")                      # a number of .mailtree/metrics
 """
 
 import contextlib
@@ -105,3 +106,8 @@ def snapshot(root):
 
 def error_lines(mount, pattern):
     return [line for line in mount.errors() if re.search(pattern, line)]
+
+
+def metric(mount, name):
+    text = (mount / ".mailtree" / "metrics").read_text()
+    return float(re.search(rf"^mailtree_{name} (\S+)$", text, re.MULTILINE)[1])

@@ -12,13 +12,18 @@ import pytest
 from lab import maildir, net
 from lab.place import OLENA, TEAM, sasl
 
-COMMANDS = ("doctor", "mount", "umount", "login", "logout", "ls", "cat", "status", "token", "cache")
+COMMANDS = ("setup", "warm", "doctor", "mount", "umount", "login", "logout", "ls", "cat", "status", "token", "cache")
 GENERIC = "[work]\nhost = 127.0.0.1\nuser = olena@contoso.example\nauth = password\npassword_file = pw\n"
 
 
 def one_line(result):
     assert result.stderr.startswith("mailtree: ") and result.stderr.count("\n") == 1, result.stderr
     return result.stderr
+
+
+def is_of(home, entry):
+    """Whether a mount of `status --json` is one of this test."""
+    return entry["mountpoint"].startswith(f"{home.path}/")
 
 
 # The command line
@@ -47,7 +52,7 @@ def test_help_of_a_command_has_an_example(home, command):
     ["-v"], ["nope"], ["--nope"], ["--config"], ["ls"], ["ls", "--nope", "work"], ["ls", "a", "b", "c"], ["mount", "work"],
     ["umount"], ["cat", "work", "INBOX"], ["cat", "work", "INBOX", "x"], ["cat", "work", "INBOX", "0"],
     ["cat", "work", "INBOX", "4294967296"], ["cat", "work", "INBOX", "-1"], ["cache", "work"],
-    ["cache", "work", "burn"], ["token", "work", "--sasl", "plain"], ["status", "a", "b"],
+    ["cache", "work", "burn"], ["token", "work", "--sasl", "plain"], ["status", "a", "b"], ["setup"], ["setup", "nobody"],
 ], ids=" ".join)
 def test_usage_errors_exit_2(home, words):
     home.write_config(GENERIC)
@@ -175,8 +180,9 @@ def test_a_mount_whose_process_was_killed_is_cleared_away(home, wait_for):
     mount.process.kill()
     mount.process.wait()
     mount.process = None
-    status = json.loads(home.run("status", "--json", check=True).stdout)
+    status = [entry for entry in json.loads(home.run("status", "--json", check=True).stdout) if is_of(home, entry)]
     assert [(entry["mountpoint"], entry["state"]) for entry in status] == [(str(mount.path), "no-answer")]
+    assert "has died or hangs" in home.run("status", mount, check=True).stdout
     assert not list((home.path / "run" / "mailtree").iterdir()), "the dead socket was removed"
     result = home.run("mount", "work", mount)
     assert result.returncode == 1 and "died" in one_line(result)
@@ -207,8 +213,10 @@ def test_umount_by_a_symbolic_link_and_from_elsewhere(home):
 # status
 
 def test_status_of_nothing(home):
-    result = home.run("status", check=True)
-    assert "othing is mounted" in result.stdout
+    """What other tests of this user have mounted meanwhile is shown, and no matter here."""
+    entries = json.loads(home.run("status", "--json", check=True).stdout)
+    assert not [entry for entry in entries if is_of(home, entry)]
+    assert str(home.path) not in home.run("status", check=True).stdout
     assert home.run("status", home.path).returncode == 1
 
 

@@ -236,7 +236,11 @@ void world_init(struct world *w, size_t chunk)
 		.not_connected_ms = 10,
 		.pause_ms = 20,
 		.pause_max_ms = 100,
-		.limit_ms = 60000};
+		.limit_ms = 60000,
+		.watch_quiet_ms = 20,
+		.watch_rearm_ms = 60000,
+		.watch_good_ms = 1000,
+		.watch_retry_max_ms = 50};
 	fake_auth = (struct fake_auth){.kind = AUTH_BEARER, .secret = "EwToken.of-the.app", .generation = 1};
 }
 

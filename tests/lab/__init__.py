@@ -13,7 +13,8 @@
     goimap.py      a second server of another make, without extensions
     scripted.py    an IMAP server that does whatever a test says; imapmodel.py: its mail as Python data
 
-    proxy.py       delay, bandwidth, cut, stall, refuse; dialogue.py follows IMAP in it, rules.py: the lies
+    proxy.py       delay, bandwidth, cut, stall, refuse; dialogue.py follows IMAP in it, rules.py: the lies,
+                   faults.py: faults at random from a seed
 
     generator.py   deterministic messages (mime.py writes them), oddities.py: those that break clients
     mailboxes.py   folders and whole mailboxes of them: fill(), fill_bulk()

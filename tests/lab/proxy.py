@@ -9,6 +9,7 @@
         proxy.refuse(); proxy.listen()             # connection refused; the port is kept
         proxy.cut_all(reset=False)                 # FIN or RST, now
         proxy.cut_next(after_bytes=5000)           # the next connection, that many bytes after its start
+        proxy.faults = Faults(seed)                # see faults.py
 
     tls = ProxyTls(ca.server_context(certificate), ca.client_context())
     with Proxy(dovecot.port, tls=tls, rules=[rules.WrongSizes()]) as proxy:      # see rules.py
@@ -84,12 +85,14 @@ class Link:
 
 class Proxy:
     def __init__(self, target_port, rtt_ms=0.0, bits_per_s=None, tls=None, rules=(), port=0,
-                 target_host=net.LOOPBACK, split_bytes=None):
+                 target_host=net.LOOPBACK, split_bytes=None, responses=None):
         self.target = (target_host, target_port)
         self.rtt_ms = rtt_ms
         self.bits_per_s = bits_per_s
         self.rules = list(rules)
         self.split_bytes = split_bytes
+        self.faults = None
+        self.responses = responses
         self.counters = Counters()
         self.port = port
         self._tls = tls
@@ -218,6 +221,7 @@ class Connection:
         self._passed = {"up": 0, "down": 0}
         self._client_heard = True
         self._down_queue = None
+        self._responses = proxy.responses(proxy.counters.connections) if proxy.responses else None
         self.dialogue = None
 
     async def run(self):
@@ -280,6 +284,8 @@ class Connection:
             await queue.has_room(len(data))
             if self.dialogue:
                 data = self.dialogue.from_server(data)
+            if self._responses:
+                data = self._responses.feed(data)
             if data:
                 queue.put(data)
             if self.dialogue and self.dialogue.is_finished():
@@ -308,6 +314,15 @@ class Connection:
                 self.cut(plan[1])
                 raise EOFError
         self._passed[direction] += len(data)
+        if self._proxy.faults:
+            data = await self._proxy.faults.passed(self, data, direction)
+            if data is None:
+                self.cut(False)
+                raise EOFError
+        await self.send(data, direction)
+
+    async def send(self, data, direction):
+        writer = self._client[1] if direction == "down" else self._server[1]
         size = self._proxy.split_bytes if direction == "down" else None
         for start in range(0, len(data), size or len(data) or 1):
             # Each write is a packet, and a TLS record where TLS ends here.

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "tests/unit/fake_mail.h"
+#include "src/mail/query.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -17,6 +18,7 @@
 
 struct message {
 	uint32_t uid;
+	uint32_t flags;
 	uint64_t size, told;
 	bool exact, changed, cached;
 	bool text_made;
@@ -52,7 +54,10 @@ struct mail {
 	GHashTable *by_number;
 	GPtrArray *folders; /* all there ever were */
 	bool tree_known;
-	bool refreshed;
+	bool refreshed, searched;
+	GArray *found; /* struct mail_hit */
+	struct mail_results *results;
+	uint64_t serial;
 	unsigned retries;
 	unsigned counts[FAKE_WAITS];
 	unsigned turn;
@@ -115,6 +120,9 @@ static void apply(const struct wait *wait)
 		break;
 	case FAKE_REFRESH:
 		wait->mail->refreshed = true;
+		break;
+	case FAKE_SEARCH:
+		wait->mail->searched = true;
 		break;
 	case FAKE_WAITS:
 		break;
@@ -227,6 +235,7 @@ static struct mail_folder *folder_new(
 		.message_number = attributes & MAIL_FOLDER_NOSELECT ? 0 : number | FAKE_MESSAGE_NUMBER,
 		.attributes = attributes,
 		.mtime = DATE_FIRST,
+		.flags_mtime = DATE_FIRST,
 		.loaded = attributes & MAIL_FOLDER_NOSELECT,
 	};
 	return folder;
@@ -245,6 +254,7 @@ struct mail *fake_new(const struct fake_options *options)
 	pthread_condattr_destroy(&attributes);
 	mail->by_number = g_hash_table_new(NULL, NULL);
 	mail->folders = g_ptr_array_new();
+	mail->found = g_array_new(FALSE, FALSE, sizeof(struct mail_hit));
 	mail->root = folder_new(NULL, "", 0, MAIL_FOLDER_NOSELECT);
 	g_ptr_array_add(mail->folders, mail->root);
 	mail->tree_known = !must_wait(mail, FAKE_TREE);
@@ -273,6 +283,8 @@ void fake_free(struct mail *mail)
 		g_free(folder);
 	}
 	g_ptr_array_unref(mail->folders);
+	g_array_unref(mail->found);
+	mail_results_unref(mail->results);
 	g_hash_table_unref(mail->by_number);
 	munmap(mail->pattern, 2 * PATTERN_BYTES);
 	close(mail->pattern_fd);
@@ -382,7 +394,7 @@ static void describe(const struct message *message, struct mail_message *out)
 {
 	*out = (struct mail_message){
 		.uid = message->uid,
-		.flags = MAIL_SEEN,
+		.flags = message->flags,
 		.size_bytes = message->told,
 		.size_exact = message->exact,
 		.size_changed = message->changed,
@@ -395,7 +407,7 @@ static void describe(const struct message *message, struct mail_message *out)
 void fake_message_add(
 	struct mail *mail, struct mail_folder *folder, uint32_t uid, uint64_t size, uint64_t told, bool exact)
 {
-	struct message message = {.uid = uid, .size = size, .told = told, .exact = exact};
+	struct message message = {.uid = uid, .flags = MAIL_SEEN, .size = size, .told = told, .exact = exact};
 	struct mail_event event = {.type = MAIL_EVENT_MESSAGE_ADDED, .folder = folder};
 
 	pthread_mutex_lock(&mail->lock);
@@ -408,6 +420,21 @@ void fake_message_add(
 	event.message_number = folder->info.message_number;
 	pthread_mutex_unlock(&mail->lock);
 	describe(&message, &event.message);
+	emit(mail, &event);
+}
+
+void fake_message_flag(struct mail *mail, struct mail_folder *folder, uint32_t uid, uint32_t flags)
+{
+	struct mail_event event = {.type = MAIL_EVENT_MESSAGE_FLAGS, .folder = folder};
+	struct message *message;
+
+	pthread_mutex_lock(&mail->lock);
+	message = message_of(folder, uid);
+	describe(message, &event.message);
+	message->flags = flags;
+	folder->info.flags_mtime++;
+	event.message_number = folder->info.message_number;
+	pthread_mutex_unlock(&mail->lock);
 	emit(mail, &event);
 }
 
@@ -636,6 +663,13 @@ void mail_slice_fini(struct mail_slice *slice)
 	*slice = (struct mail_slice){.fd = -1};
 }
 
+/* It has no flags that could be older than its listing. */
+int mail_folder_flags_fresh(
+	struct mail *mail, struct mail_folder *folder, struct mail_waiter *waiter, struct error *err)
+{
+	return mail_folder_fresh(mail, folder, false, waiter, err);
+}
+
 int mail_message_size(struct mail *mail, struct mail_folder *folder, uint32_t uid, uint64_t *size_out,
 	struct mail_waiter *waiter, struct error *err)
 {
@@ -833,4 +867,105 @@ int mail_refresh(struct mail *mail, struct mail_waiter *waiter, char **line_out,
 void mail_quota(struct mail *mail, struct mail_quota *quota_out)
 {
 	*quota_out = (struct mail_quota){.used_bytes = 1 << 20, .limit_bytes = 4 << 20, .messages = 7};
+}
+
+/* ---- search ---- */
+
+struct mail_results {
+	atomic_uint references;
+	uint64_t serial;
+	GArray *hits; /* struct mail_hit */
+};
+
+void fake_found_add(struct mail *mail, struct mail_folder *folder, uint32_t uid)
+{
+	struct mail_hit hit = {folder, folder->info.message_number, uid};
+
+	pthread_mutex_lock(&mail->lock);
+	g_array_append_val(mail->found, hit);
+	pthread_mutex_unlock(&mail->lock);
+}
+
+int mail_query_open(struct mail *mail, const char *text, struct query **query_out, struct error *err)
+{
+	return query_parse(text, query_out, err);
+}
+
+int mail_search(struct mail *mail, const struct query *query, struct mail_waiter *waiter,
+	struct mail_results **results_out, struct error *err)
+{
+	int code = 0;
+
+	*results_out = NULL;
+	pthread_mutex_lock(&mail->lock);
+	if (!mail->searched && must_wait(mail, FAKE_SEARCH)) {
+		code = park(mail, FAKE_SEARCH, NULL, 0, waiter);
+	} else {
+		mail->searched = false;
+		*results_out = g_new0(struct mail_results, 1);
+		/* the caller's and the model's */
+		atomic_init(&(*results_out)->references, 2);
+		(*results_out)->serial = ++mail->serial;
+		(*results_out)->hits = g_array_copy(mail->found);
+		mail_results_unref(mail->results);
+		mail->results = *results_out;
+	}
+	pthread_mutex_unlock(&mail->lock);
+	return code;
+}
+
+struct mail_results *mail_results_ref(struct mail_results *results)
+{
+	atomic_fetch_add(&results->references, 1);
+	return results;
+}
+
+void mail_results_unref(struct mail_results *results)
+{
+	if (!results || atomic_fetch_sub(&results->references, 1) != 1)
+		return;
+	g_array_unref(results->hits);
+	g_free(results);
+}
+
+guint mail_results_count(const struct mail_results *results)
+{
+	return results->hits->len;
+}
+
+void mail_results_get(const struct mail_results *results, guint index, struct mail_hit *hit_out)
+{
+	*hit_out = g_array_index(results->hits, struct mail_hit, index);
+}
+
+bool mail_results_same_uid(const struct mail_results *results, uint32_t uid, guint index, struct mail_hit *hit_out)
+{
+	for (guint i = 0; i < results->hits->len; i++) {
+		*hit_out = g_array_index(results->hits, struct mail_hit, i);
+		if (hit_out->uid == uid && !index--)
+			return true;
+	}
+	return false;
+}
+
+uint64_t mail_results_serial(const struct mail_results *results)
+{
+	return results->serial;
+}
+
+/* It keeps the last ones alone. */
+struct mail_results *mail_results_known(struct mail *mail, uint64_t serial)
+{
+	struct mail_results *results = NULL;
+
+	pthread_mutex_lock(&mail->lock);
+	if (mail->results && mail->results->serial == serial)
+		results = mail_results_ref(mail->results);
+	pthread_mutex_unlock(&mail->lock);
+	return results;
+}
+
+int mail_query_misspelt(struct mail *mail, const char *name)
+{
+	return ERR_INVALID;
 }

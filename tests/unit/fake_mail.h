@@ -8,7 +8,7 @@
 #include "src/mail/mail.h"
 
 /* What a call may have to wait for. */
-enum fake_wait { FAKE_TREE, FAKE_FOLDER, FAKE_SIZE, FAKE_BODY, FAKE_REFRESH, FAKE_WAITS };
+enum fake_wait { FAKE_TREE, FAKE_FOLDER, FAKE_SIZE, FAKE_BODY, FAKE_REFRESH, FAKE_SEARCH, FAKE_WAITS };
 
 #define FAKE_HANGS UINT32_MAX /* until cancelled */
 
@@ -40,6 +40,10 @@ void fake_folder_reset(struct mail *mail, struct mail_folder *folder, uint32_t m
 /* `told` is the size that the server tells, `size` the truth. */
 void fake_message_add(
 	struct mail *mail, struct mail_folder *folder, uint32_t uid, uint64_t size, uint64_t told, bool exact);
+/* Its flags become these; it had `\Seen` alone before. */
+void fake_message_flag(struct mail *mail, struct mail_folder *folder, uint32_t uid, uint32_t flags);
 void fake_message_remove(struct mail *mail, struct mail_folder *folder, uint32_t uid);
+/* Every search finds it, too. */
+void fake_found_add(struct mail *mail, struct mail_folder *folder, uint32_t uid);
 /* The truth about a body. */
 void fake_body(uint32_t uid, uint64_t offset, void *bytes_out, size_t length);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "tests/unit/fake_source.h"
+#include "src/mail/query.h"
 
 #include <string.h>
 
@@ -436,16 +437,6 @@ static void cancel_fetch(struct mail_source *source, struct source_fetch_job *jo
 	fake_unlock(fake);
 }
 
-void fake_release(struct fake_source *fake)
-{
-	fake_lock(fake);
-	fake->holds = false;
-	for (GList *at = fake->waiting.head; at; at = at->next)
-		((struct serving *)at->data)->resumed = ((struct serving *)at->data)->cut;
-	fake_unlock(fake);
-	post(fake, serve_waiting, NULL);
-}
-
 bool fake_is_cut(struct fake_source *fake)
 {
 	struct serving *serving;
@@ -456,6 +447,131 @@ bool fake_is_cut(struct fake_source *fake)
 	cut = serving && serving->cut;
 	fake_unlock(fake);
 	return cut;
+}
+
+/* ---- the watch ---- */
+
+static void watch(struct mail_source *source, const char *name, source_told_fn told, void *ctx)
+{
+	struct fake_source *fake = self(source);
+
+	fake_lock(fake);
+	g_free(fake->watched);
+	fake->watched = g_strdup(name);
+	fake->told = told;
+	fake->told_ctx = ctx;
+	fake_unlock(fake);
+}
+
+char *fake_watched(struct fake_source *fake)
+{
+	char *name;
+
+	fake_lock(fake);
+	name = g_strdup(fake->watched);
+	fake_unlock(fake);
+	return name;
+}
+
+struct telling {
+	struct fake_source *fake;
+	bool with_state, flags_only;
+};
+
+static void tell(void *data)
+{
+	g_autofree struct telling *telling = data;
+	struct fake_source *fake = telling->fake;
+	struct fake_folder *folder;
+
+	fake_lock(fake);
+	folder = fake->watched ? folder_find(fake, fake->watched) : NULL;
+	if (folder)
+		fake->told(fake->told_ctx, telling->with_state ? &folder->state : NULL, telling->flags_only);
+	fake_unlock(fake);
+}
+
+void fake_tell(struct fake_source *fake, bool with_state, bool flags_only)
+{
+	struct telling *telling = g_new0(struct telling, 1);
+
+	*telling = (struct telling){fake, with_state, flags_only};
+	loop_post(fake->loop, tell, telling);
+}
+
+/* ---- searches: of words and flags ---- */
+
+static bool matches(const struct fake_message *message, const struct query *query)
+{
+	size_t length;
+	const char *bytes = g_bytes_get_data(message->bytes, &length);
+	bool all = true;
+
+	for (guint i = 0; i < query->terms->len; i++) {
+		const struct query_term *term = &g_array_index(query->terms, struct query_term, i);
+
+		if (term->kind == QUERY_WORD)
+			all &= memmem(bytes, length, term->text, strlen(term->text)) != NULL;
+		else if (term->kind == QUERY_UNREAD)
+			all &= !(message->flags & MAIL_SEEN);
+		else if (term->kind == QUERY_FLAGGED)
+			all &= (message->flags & MAIL_FLAGGED) != 0;
+	}
+	return all;
+}
+
+static void serve_search(void *data)
+{
+	g_autofree struct posted *posted = data;
+	struct fake_source *fake = posted->fake;
+	struct source_search_job *job = posted->job;
+	struct fake_folder *folder;
+	struct imap_set uids;
+	struct error err = {.code = 0};
+	int code;
+
+	if (fake->holds) {
+		fake_lock(fake);
+		g_queue_push_tail(&fake->searching, job);
+		fake_unlock(fake);
+		return;
+	}
+	imap_set_init(&uids);
+	fake_lock(fake);
+	fake->searches++;
+	folder = folder_find(fake, job->name);
+	code = folder ? folder->search_code : ERR_GONE;
+	if (!code && job->uidvalidity && job->uidvalidity != folder->state.uidvalidity)
+		code = ERR_RENUMBERED;
+	code = failed(code, &err);
+	for (guint i = 0; !code && i < folder->messages->len; i++) {
+		const struct fake_message *message = &g_array_index(folder->messages, struct fake_message, i);
+
+		if (matches(message, job->query))
+			imap_set_add(&uids, message->uid, message->uid);
+	}
+	if (!code)
+		job->found(job->ctx, folder->state.uidvalidity, &uids);
+	fake_unlock(fake);
+	imap_set_fini(&uids);
+	job->done(job->ctx, code, &err);
+}
+
+static void search(struct mail_source *source, struct source_search_job *job)
+{
+	post(self(source), serve_search, job);
+}
+
+void fake_release(struct fake_source *fake)
+{
+	fake_lock(fake);
+	fake->holds = false;
+	for (GList *at = fake->waiting.head; at; at = at->next)
+		((struct serving *)at->data)->resumed = ((struct serving *)at->data)->cut;
+	for (struct source_search_job *job; (job = g_queue_pop_head(&fake->searching));)
+		post(fake, serve_search, job);
+	fake_unlock(fake);
+	post(fake, serve_waiting, NULL);
 }
 
 /* ---- life ---- */
@@ -474,9 +590,11 @@ static void fake_free(struct mail_source *source)
 	struct fake_source *fake = self(source);
 
 	g_queue_clear_full(&fake->waiting, (GDestroyNotify)serving_free);
+	g_queue_clear(&fake->searching);
 	g_ptr_array_unref(fake->folders);
 	g_array_unref(fake->asked);
 	pthread_mutex_destroy(&fake->lock);
+	g_free(fake->watched);
 	g_free(fake);
 }
 
@@ -486,6 +604,8 @@ static const struct mail_source_ops ops = {
 	.sync = sync_folder,
 	.fetch = fetch,
 	.cancel_fetch = cancel_fetch,
+	.watch = watch,
+	.search = search,
 	.status = status,
 	.retry_now = retry_now,
 	.free = fake_free,
@@ -504,6 +624,7 @@ struct fake_source *fake_new(struct loop *loop)
 	pthread_mutex_init(&fake->lock, &attributes);
 	pthread_mutexattr_destroy(&attributes);
 	g_queue_init(&fake->waiting);
+	g_queue_init(&fake->searching);
 	fake->folders = g_ptr_array_new_with_free_func(folder_free);
 	fake->asked = g_array_new(FALSE, FALSE, sizeof(uint32_t));
 	return fake;

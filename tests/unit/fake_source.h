@@ -40,6 +40,7 @@ struct fake_folder {
 	struct source_state state;
 	GArray *messages;   /* struct fake_message, by uid */
 	atomic_bool hidden; /* LIST doesn't show it */
+	atomic_int search_code;
 };
 
 struct fake_source {
@@ -50,12 +51,16 @@ struct fake_source {
 	atomic_int list_code, sync_code, fetch_code; /* what each fails with; 0 = it doesn't */
 	atomic_bool one_session;                     /* a second LIST comes in the session of the first */
 	atomic_bool list_again_shows;                /* what is hidden is shown to the second session */
-	atomic_bool holds;                           /* fetches wait for fake_release() */
+	atomic_bool holds;                           /* fetches and searches wait for fake_release() */
 	atomic_uint syncs_wait_fetches;              /* checks end only after so many fetches */
 	size_t piece_bytes;                          /* octets come so many at a time; 0 = all at once */
-	atomic_uint sessions, lists, syncs, fetches, bulk_fetches;
-	GArray *asked;  /* uint32_t: every UID that was asked for, in order */
-	GQueue waiting; /* struct serving * */
+	atomic_uint sessions, lists, syncs, fetches, bulk_fetches, searches;
+	char *watched; /* the folder's name; NULL = none */
+	source_told_fn told;
+	void *told_ctx;
+	GArray *asked;    /* uint32_t: every UID that was asked for, in order */
+	GQueue waiting;   /* struct serving * */
+	GQueue searching; /* struct source_search_job * */
 };
 
 struct fake_source *fake_new(struct loop *loop);
@@ -73,5 +78,9 @@ void fake_clear(struct fake_folder *folder);
 unsigned fake_asked(struct fake_source *fake, uint32_t uid);
 /* Serves what waits, and from now on at once. */
 void fake_release(struct fake_source *fake);
+/* The folder that is watched, g_free it; NULL = none. */
+char *fake_watched(struct fake_source *fake);
+/* The server tells of a change in it; `with_state`: as it is now. */
+void fake_tell(struct fake_source *fake, bool with_state, bool flags_only);
 /* A message that was cut waits here until then. */
 bool fake_is_cut(struct fake_source *fake);

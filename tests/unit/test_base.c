@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Errors, secrets in texts, and the loop. */
+/* Errors, secrets in texts, the loop, and what the process uses. */
 #include "src/base/error.h"
 #include "src/base/loop.h"
+#include "src/base/process.h"
 #include "src/base/secret.h"
 
 #include <errno.h>
@@ -11,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -211,6 +213,20 @@ static void test_timers(void **unused)
 	loop_free(loop);
 }
 
+static void test_a_process_sees_what_it_uses(void **state)
+{
+	uint64_t before = process_open_fds(), resident = process_resident_bytes();
+	int pair[2];
+
+	assert_true(before >= 3);
+	assert_in_range(resident, 1u << 20, 8ull << 30);
+	assert_int_equal(pipe(pair), 0);
+	assert_int_equal(process_open_fds(), before + 2);
+	close(pair[0]);
+	close(pair[1]);
+	assert_int_equal(process_open_fds(), before);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -220,6 +236,7 @@ int main(void)
 		cmocka_unit_test(test_secret_bounds),
 		cmocka_unit_test(test_posts_come_once_and_in_order),
 		cmocka_unit_test(test_timers),
+		cmocka_unit_test(test_a_process_sees_what_it_uses),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

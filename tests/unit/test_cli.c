@@ -5,6 +5,7 @@
 #include "src/cli/output.h"
 #include "src/cli/server.h"
 #include "src/cli/sockets.h"
+#include "src/cli/status_page.h"
 #include "tests/unit/fake_mail.h"
 
 #include <glib.h>
@@ -23,13 +24,6 @@
 #include "src/base/banned.h"
 
 #define PATIENCE_MS 20000u
-
-/* The model of tests has no flags that could be older than its listing. */
-int mail_folder_flags_fresh(
-	struct mail *mail, struct mail_folder *folder, struct mail_waiter *waiter, struct error *err)
-{
-	return mail_folder_fresh(mail, folder, false, waiter, err);
-}
 
 /* ---- records as text ---- */
 
@@ -632,6 +626,76 @@ static void test_mounts_resolve(void **state)
 	unlink(link);
 }
 
+/* One's own, another's (with a space in its place), one hidden by what was mounted over it, one that isn't ours. */
+static void test_mounts_of_users(void **state)
+{
+	static const char table[] =
+		"work /home/a/Mail fuse.mailtree ro,user_id=1000,group_id=1000,default_permissions 0 0\n"
+		"work:b@x /home/b/My\\040Mail fuse.mailtree ro,user_id=1001,group_id=1001 0 0\n"
+		"root /srv/mail fuse.mailtree ro,user_id=0,group_id=0 0 0\n"
+		"hidden /mnt fuse.mailtree ro,user_id=1000 0 0\n"
+		"tmpfs /mnt tmpfs rw 0 0\n"
+		"other /home/a/ssh fuse.sshfs rw,user_id=1000 0 0\n";
+	static const struct {
+		uid_t uid;
+		const char *places;
+	} cases[] = {{1000, "/home/a/Mail "}, {1001, "/home/b/My Mail "}, {1002, ""},
+		{0, "/home/a/Mail /home/b/My Mail /srv/mail "}};
+	struct fixture *f = *state;
+	g_autofree char *path = g_build_filename(f->dir, "table", NULL);
+	g_autoptr(GPtrArray) mounts = NULL;
+
+	assert_true(g_file_set_contents(path, table, -1, NULL));
+	mounts = mounts_list(path);
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		g_autoptr(GString) places = g_string_new(NULL);
+
+		for (guint j = 0; j < mounts->len; j++) {
+			const struct mounts_entry *entry = mounts->pdata[j];
+
+			if (mounts_concern(entry, cases[i].uid))
+				g_string_append_printf(places, "%s ", entry->mountpoint);
+		}
+		assert_string_equal(places->str, cases[i].places);
+	}
+	unlink(path);
+}
+
+static void test_status_page(void **state)
+{
+	static const struct {
+		const char *mounts, *page;
+	} cases[] = {
+		{"[]", "Nothing is mounted.\n"},
+		{"[{\"mountpoint\": \"/m\", \"account\": \"work\", \"state\": \"no-answer\"}]",
+			"/m  work\n  state       no answer: its program has died or hangs (mailtree umount /m)\n"},
+		{"[{\"mountpoint\": \"/a\\u001b[31m\", \"account\": \"a\", \"state\": \"other-user\", \"owner\": "
+		 "\"eve\"},"
+		 "{\"mountpoint\": \"/b\", \"account\": \"b\", \"user\": \"u\", \"host\": \"h\", \"state\": "
+		 "\"connected\","
+		 "\"connections\": 1, \"token_expires\": \"1970-01-01T00:10:00Z\", \"folders\": [{\"messages\": 7}],"
+		 "\"cache\": {\"bytes\": 512, \"limit\": 1024, \"messages\": 3},"
+		 "\"last_error\": {\"text\": \"bad\", \"hint\": \"do\"}}]",
+			"/a?[31m  a\n  state       mounted by eve, who can ask for more\n\n"
+			"/b  b\n  mailbox     u at h\n  state       connected, 1 connection\n"
+			"  sign-in     token until 1970-01-01T00:10:00Z, 8 min from now\n"
+			"  folders     1, of which 0 have been opened; 7 messages are known\n"
+			"  cache       [##########..........] 512 B (limit: 1.0 KiB), 3 messages\n"
+			"  last error  bad (do)\n"},
+		/* another version's, or nonsense */
+		{"[{}, 7]",
+			"?  ?\n  mailbox     ? at ?\n  state       ?\n\n?  ?\n  mailbox     ? at ?\n  state       ?\n"},
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		cJSON *mounts = cJSON_Parse(cases[i].mounts);
+		g_autofree char *page = status_page(mounts, false, 120);
+
+		assert_string_equal(page, cases[i].page);
+		cJSON_Delete(mounts);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -655,6 +719,8 @@ int main(void)
 		cmocka_unit_test(test_output_cell),
 		cmocka_unit_test(test_output_size),
 		cmocka_unit_test_setup_teardown(test_mounts_resolve, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_mounts_of_users, setup, teardown),
+		cmocka_unit_test(test_status_page),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

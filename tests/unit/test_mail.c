@@ -171,6 +171,57 @@ static void remount(struct fixture *f)
 	f->inbox = fake_folder_add(f->fake, "INBOX", 7);
 }
 
+static int64_t flags_mtime(struct fixture *f)
+{
+	struct mail_folder_info info;
+
+	mail_folder_info(f->mail, f->folder, &info);
+	return info.flags_mtime;
+}
+
+static void flag(struct fixture *f, uint32_t uid, uint32_t flags)
+{
+	struct ask ask = {.f = f, .folder = f->folder};
+
+	fake_lock(f->fake);
+	fake_find(f->inbox, uid)->flags = flags;
+	fake_unlock(f->fake);
+	tick();
+	assert_int_equal(0, fixture_wait(f, ask_flags, &ask));
+}
+
+/* Whoever names messages by their flags hears of each change, and sees another time even within one second. */
+static void test_changed_flags_are_told(void **state)
+{
+	struct fixture *f = start(state, 3);
+	struct mail_folder_info info;
+	int64_t first, second;
+
+	open_inbox(f);
+	mail_folder_info(f->mail, f->folder, &info);
+	first = flags_mtime(f);
+	assert_int_equal(info.mtime, first);
+	flag(f, 2, MAIL_SEEN);
+	second = flags_mtime(f);
+	assert_int_equal(1, fixture_events(f, MAIL_EVENT_MESSAGE_FLAGS));
+	assert_int_not_equal(first, second);
+	flag(f, 2, 0);
+	assert_int_not_equal(second, flags_mtime(f));
+	assert_int_equal(2, fixture_events(f, MAIL_EVENT_MESSAGE_FLAGS));
+	second = flags_mtime(f);
+	/* no name shows a keyword */
+	flag(f, 2, MAIL_KEYWORDS);
+	assert_int_equal(2, fixture_events(f, MAIL_EVENT_MESSAGE_FLAGS));
+	assert_int_equal(second, flags_mtime(f));
+	/* the other layout's directory hasn't changed */
+	mail_folder_info(f->mail, f->folder, &info);
+	assert_int_equal(first, info.mtime);
+	remount(f);
+	fixture_mount(f);
+	f->folder = child(f, "INBOX");
+	assert_int_equal(second, flags_mtime(f));
+}
+
 static void test_the_index_answers_a_second_mount(void **state)
 {
 	struct fixture *f = start(state, 3);
@@ -375,6 +426,171 @@ static void test_names_are_escaped_and_marked(void **state)
 	assert_int_equal(1, marked);
 }
 
+/* ---- the watch ---- */
+
+static bool inbox_is_watched(struct fixture *f)
+{
+	g_autofree char *name = fake_watched(f->fake);
+
+	return g_strcmp0(name, "INBOX") == 0;
+}
+
+static bool nothing_is_watched(struct fixture *f)
+{
+	g_autofree char *name = fake_watched(f->fake);
+
+	return !name;
+}
+
+static bool one_was_added(struct fixture *f)
+{
+	return fixture_events(f, MAIL_EVENT_MESSAGE_ADDED) == 1;
+}
+
+static bool two_were_added(struct fixture *f)
+{
+	return fixture_events(f, MAIL_EVENT_MESSAGE_ADDED) == 2;
+}
+
+static bool one_is_gone(struct fixture *f)
+{
+	return fixture_events(f, MAIL_EVENT_MESSAGE_GONE) == 1;
+}
+
+static struct fixture *start_watched(void **state, bool flags)
+{
+	struct fixture *f = *state = g_new0(struct fixture, 1);
+
+	fixture_new(f);
+	f->config.poll_s = 1000;
+	f->config.flags = flags;
+	for (uint32_t uid = 1; uid <= 3; uid++)
+		fake_add_text(f->inbox, uid, 100 + uid);
+	fixture_mount(f);
+	open_inbox(f);
+	wait_for(inbox_is_watched, f);
+	return f;
+}
+
+static void test_what_is_told_is_checked_by_itself(void **state)
+{
+	struct fixture *f = start_watched(state, false);
+
+	fake_lock(f->fake);
+	fake_add_text(f->inbox, 4, 50);
+	fake_unlock(f->fake);
+	fake_tell(f->fake, false, false);
+	wait_for(one_was_added, f);
+	assert_listed(f, "1,2,3,4");
+	fake_lock(f->fake);
+	fake_remove(f->inbox, 2);
+	fake_unlock(f->fake);
+	fake_tell(f->fake, true, false);
+	wait_for(one_is_gone, f);
+	assert_listed(f, "1,3,4");
+}
+
+/* An opendir that comes sooner than that check waits for it. */
+static void test_what_is_told_isnt_answered_from_memory(void **state)
+{
+	struct fixture *f = start_watched(state, false);
+	unsigned syncs = f->fake->syncs;
+
+	assert_int_equal(0, check_folder(f, f->folder));
+	assert_int_equal(syncs, f->fake->syncs);
+	fake_lock(f->fake);
+	fake_add_text(f->inbox, 4, 50);
+	fake_unlock(f->fake);
+	fake_tell(f->fake, false, false);
+	for (unsigned i = 0; i < 1000 && f->fake->syncs == syncs; i++)
+		assert_int_equal(0, check_folder(f, f->folder));
+	assert_listed(f, "1,2,3,4");
+}
+
+static void test_the_same_state_is_no_change(void **state)
+{
+	struct fixture *f = start_watched(state, false);
+	unsigned syncs = f->fake->syncs;
+
+	fake_tell(f->fake, true, false);
+	/* nobody is shown flags, and the server has no change numbers */
+	fake_tell(f->fake, false, true);
+	g_usleep(300000);
+	assert_int_equal(syncs, f->fake->syncs);
+}
+
+static void test_told_flags_are_asked_for_where_they_are_shown(void **state)
+{
+	struct fixture *f = start_watched(state, true);
+	unsigned syncs = f->fake->syncs;
+	struct mail_message message;
+
+	fake_lock(f->fake);
+	fake_find(f->inbox, 2)->flags = MAIL_FLAGGED;
+	fake_unlock(f->fake);
+	fake_tell(f->fake, false, true);
+	for (unsigned i = 0; i < 5000 && f->fake->syncs == syncs; i++)
+		g_usleep(1000);
+	for (unsigned i = 0; i < 5000; i++) {
+		assert_true(mail_message_find(f->mail, f->folder, 2, &message));
+		if (message.flags == MAIL_FLAGGED)
+			break;
+		g_usleep(1000);
+	}
+	assert_int_equal(MAIL_FLAGGED, message.flags);
+}
+
+/* However fast it tells: what comes while a check is under way is one more check. */
+static void test_a_server_that_tells_without_end(void **state)
+{
+	struct fixture *f = start_watched(state, false);
+	unsigned syncs = f->fake->syncs;
+
+	for (unsigned i = 0; i < 1000; i++)
+		fake_tell(f->fake, false, false);
+	fake_lock(f->fake);
+	fake_add_text(f->inbox, 4, 50);
+	fake_unlock(f->fake);
+	wait_for(one_was_added, f);
+	fake_lock(f->fake);
+	fake_add_text(f->inbox, 5, 50);
+	fake_unlock(f->fake);
+	for (unsigned i = 0; i < 1000; i++)
+		fake_tell(f->fake, false, false);
+	wait_for(two_were_added, f);
+	assert_in_range(f->fake->syncs - syncs, 2, 5);
+}
+
+static void test_a_folder_that_goes_isnt_watched(void **state)
+{
+	struct fixture *f = *state = g_new0(struct fixture, 1);
+	struct fake_folder *second;
+
+	fixture_new(f);
+	second = fake_folder_add(f->fake, "Second", 8);
+	fixture_mount(f);
+	assert_int_equal(0, check_tree(f));
+	f->folder = child(f, "Second");
+	assert_int_equal(0, check_folder(f, f->folder));
+	for (unsigned i = 0; i < 5000 && nothing_is_watched(f); i++)
+		g_usleep(1000);
+	assert_false(nothing_is_watched(f));
+	second->hidden = true;
+	assert_int_equal(0, check_tree(f));
+	wait_for(nothing_is_watched, f);
+}
+
+/* Commands that end soon have no listener. */
+static void test_without_a_listener_nothing_is_watched(void **state)
+{
+	struct fixture *f = start(state, 3);
+
+	mail_set_listener(f->mail, NULL, NULL);
+	open_inbox(f);
+	g_usleep(800000);
+	assert_true(nothing_is_watched(f));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -382,6 +598,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_new_messages_appear_and_others_go, teardown),
 		cmocka_unit_test_teardown(test_all_messages_may_go, teardown),
 		cmocka_unit_test_teardown(test_flags_are_fetched_where_they_are_shown, teardown),
+		cmocka_unit_test_teardown(test_changed_flags_are_told, teardown),
 		cmocka_unit_test_teardown(test_another_uidvalidity_is_another_folder, teardown),
 		cmocka_unit_test_teardown(test_the_index_answers_a_second_mount, teardown),
 		cmocka_unit_test_teardown(test_equal_numbers_of_other_messages_are_found_out, teardown),
@@ -395,6 +612,13 @@ int main(void)
 		cmocka_unit_test_teardown(test_a_failed_list_takes_nothing_away, teardown),
 		cmocka_unit_test_teardown(test_parents_that_are_only_implied, teardown),
 		cmocka_unit_test_teardown(test_names_are_escaped_and_marked, teardown),
+		cmocka_unit_test_teardown(test_what_is_told_is_checked_by_itself, teardown),
+		cmocka_unit_test_teardown(test_what_is_told_isnt_answered_from_memory, teardown),
+		cmocka_unit_test_teardown(test_the_same_state_is_no_change, teardown),
+		cmocka_unit_test_teardown(test_told_flags_are_asked_for_where_they_are_shown, teardown),
+		cmocka_unit_test_teardown(test_a_server_that_tells_without_end, teardown),
+		cmocka_unit_test_teardown(test_a_folder_that_goes_isnt_watched, teardown),
+		cmocka_unit_test_teardown(test_without_a_listener_nothing_is_watched, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

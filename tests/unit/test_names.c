@@ -123,6 +123,63 @@ static void test_match(void **state)
 	assert_false(names_match("6.eml", &mail, false));
 }
 
+static void test_maildir(void **state)
+{
+	static const struct {
+		const char *name;
+		uint32_t uid; /* 0: no message's name */
+	} cases[] = {
+		{"0.F00000007U1.mailtree:2,", 1},
+		{"0.F00000007U1.mailtree", 1},
+		{"99.F7fffffffU4294967295.mailtree:2,DFPRST", UINT32_MAX},
+		{"99.F7fffffffU5.mailtree:2,RS", 5},
+		{"99.F7fffffffU5.mailtree:2,SR", 0},
+		{"99.F7fffffffU5.mailtree:2,SS", 0},
+		{"99.F7fffffffU5.mailtree:2,Sa", 0},
+		{"99.F7fffffffU5.mailtree:1,S", 0},
+		{"99.F7fffffffU5.mailtree:2", 0},
+		{"99.F7fffffffU5.mailtreeS", 0},
+		{"99.F7fffffffU5.mailtre", 0},
+		{"99.F7fffffffU4294967296.mailtree", 0},
+		{"99.F7fffffffU05.mailtree", 0},
+		{"99.F7fffffffU.mailtree", 0},
+		{"99.F7FFFFFFFU5.mailtree", 0},
+		{"99.F7ffffffU5.mailtree", 0},
+		{".F7fffffffU5.mailtree", 0},
+		{"99.", 0},
+		{"", 0},
+	};
+	struct mail_message mail = message(5, 1795425300, "a_b");
+	char name[NAMES_BYTES_MAX + 1];
+	uint32_t uid;
+
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		bool parsed = names_maildir_parse(cases[i].name, &uid);
+
+		if (parsed != (cases[i].uid != 0) || (parsed && uid != cases[i].uid))
+			fail_msg("\"%s\": %s %u", cases[i].name, parsed ? "uid" : "none", uid);
+	}
+	assert_int_equal(names_maildir_compose(&mail, 7, name), strlen("1795425300.F00000007U5.mailtree:2,"));
+	assert_string_equal(name, "1795425300.F00000007U5.mailtree:2,");
+	/* keywords have no letter */
+	mail.flags = MAIL_SEEN | MAIL_ANSWERED | MAIL_FLAGGED | MAIL_DELETED | MAIL_DRAFT | MAIL_FORWARDED |
+	             MAIL_KEYWORDS;
+	names_maildir_compose(&mail, 7, name);
+	assert_string_equal(name, "1795425300.F00000007U5.mailtree:2,DFPRST");
+	assert_int_equal(NAMES_LISTED, names_maildir_match(name, &mail, 7));
+	assert_int_equal(NAMES_OTHER, names_maildir_match(name, &mail, 8));
+	assert_int_equal(NAMES_ALIAS, names_maildir_match("1795425300.F00000007U5.mailtree:2,S", &mail, 7));
+	assert_int_equal(NAMES_ALIAS, names_maildir_match("1795425300.F00000007U5.mailtree", &mail, 7));
+	assert_int_equal(NAMES_ALIAS, names_maildir_match("5.eml", &mail, 7));
+	assert_int_equal(NAMES_OTHER, names_maildir_match("1795425301.F00000007U5.mailtree:2,S", &mail, 7));
+	mail = message(1, INT64_MIN, "");
+	names_maildir_compose(&mail, 7, name);
+	assert_string_equal(name, "0.F00000007U1.mailtree:2,");
+	assert_int_equal(NAMES_MAILDIR_TMP, names_maildir_part_find("tmp"));
+	assert_int_equal(0, names_maildir_part_find("Cur"));
+	assert_string_equal("new", names_maildir_part(NAMES_MAILDIR_NEW));
+}
+
 static void test_inodes(void **state)
 {
 	assert_int_equal(node_folder_ino(0), NODE_ROOT_INO);
@@ -140,6 +197,7 @@ int main(void)
 		cmocka_unit_test(test_longest),
 		cmocka_unit_test(test_parse),
 		cmocka_unit_test(test_match),
+		cmocka_unit_test(test_maildir),
 		cmocka_unit_test(test_inodes),
 	};
 

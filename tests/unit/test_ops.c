@@ -448,6 +448,172 @@ static void test_listing_under_change(void **state)
 	house_free(house);
 }
 
+static char *list_all(struct house *house, uint64_t ino)
+{
+	struct reader reader = {.names = g_ptr_array_new_with_free_func(g_free), .room = 100};
+	uint64_t handle;
+	char *text;
+
+	assert_int_equal(opendir_now(house, ino, &handle), 0);
+	assert_int_equal(ops_readdir(&house->ops, ino, handle, 0, 100, reader_add, &reader), 0);
+	g_ptr_array_add(reader.names, NULL);
+	text = g_strjoinv(" ", (char **)reader.names->pdata);
+	g_ptr_array_unref(reader.names);
+	return text;
+}
+
+static void test_maildir(void **state)
+{
+	struct house *house = house_new(&(struct fake_options){.delay_ms = {[FAKE_FOLDER] = 1}});
+	const uint64_t cur = INBOX_INO | 1, new = INBOX_INO | 2;
+	const char *const name = "1767225900.F4000004dU5.mailtree:2,S";
+	struct ops_entry entry;
+	struct stat attributes;
+	double timeout;
+
+	house->ops.maildir = true;
+	fake_message_add(house->mail, house->inbox, 5, 1000, 1000, true);
+	fake_folder_add(house->mail, house->inbox, "Sub", 3, 0);
+	fake_folder_add(house->mail, NULL, "Only", 4, MAIL_FOLDER_NOSELECT);
+
+	/* the directory itself tells no messages: nothing is loaded for it */
+	assert_int_equal(lookup(house, NODE_ROOT_INO, "INBOX", &entry), 0);
+	assert_int_equal(entry.stat.st_nlink, 2 + 3 + 1);
+	g_autofree char *inbox = list_all(house, INBOX_INO);
+	assert_string_equal(inbox, ". .. cur new tmp Sub");
+	assert_int_equal(lookup(house, INBOX_INO, "5.eml", &entry), 0);
+	assert_int_equal(entry.nodeid, 0);
+	assert_int_equal(lookup(house, INBOX_INO, "cur", &entry), 0);
+	assert_int_equal(entry.nodeid, cur);
+	assert_int_equal(entry.stat.st_nlink, 2);
+	assert_true(entry.attr_timeout == 0);
+	assert_int_equal(fake_count(house->mail, FAKE_FOLDER), 0);
+
+	g_autofree char *messages = list_all(house, cur);
+	g_autofree char *expected = g_strdup_printf(". .. %s", name);
+	assert_string_equal(messages, expected);
+	assert_int_equal(lookup(house, cur, name, &entry), 0);
+	assert_int_equal(entry.nodeid, MAIL_INO(5));
+	assert_true(entry.entry_timeout > 0);
+	/* with the flags of another time, and under the name of the other layout */
+	assert_int_equal(lookup(house, cur, "1767225900.F4000004dU5.mailtree:2,FS", &entry), 0);
+	assert_int_equal(entry.nodeid, MAIL_INO(5));
+	assert_true(entry.entry_timeout == 0);
+	assert_int_equal(lookup(house, cur, "5.eml", &entry), 0);
+	assert_int_equal(entry.nodeid, MAIL_INO(5));
+	assert_int_equal(lookup(house, cur, "1767225900.F4000004dU6.mailtree:2,S", &entry), 0);
+	assert_int_equal(entry.nodeid, 0);
+	assert_true(entry.entry_timeout == 0);
+
+	assert_int_equal(ops_getattr(&house->ops, cur, &attributes, &timeout), 0);
+	assert_true(timeout > 0 && timeout < 10);
+	time_t before = attributes.st_mtime;
+	fake_message_flag(house->mail, house->inbox, 5, MAIL_FLAGGED);
+	assert_int_equal(ops_getattr(&house->ops, cur, &attributes, &timeout), 0);
+	assert_int_not_equal(attributes.st_mtime, before);
+
+	g_autofree char *nothing = list_all(house, new);
+	assert_string_equal(nothing, ". ..");
+	assert_int_equal(lookup(house, new, name, &entry), 0);
+	assert_int_equal(entry.nodeid, 0);
+	assert_int_equal(ops_getattr(&house->ops, new, &attributes, &timeout), 0);
+	assert_int_equal(attributes.st_mtime, 0);
+	/* what holds folders only, and the root, have no such parts */
+	g_autofree char *only = list_all(house, (uint64_t)4 << 32);
+	assert_string_equal(only, ". ..");
+	g_autofree char *root = list_all(house, NODE_ROOT_INO);
+	assert_string_equal(root, ". .. Only INBOX");
+	assert_int_equal(lookup(house, NODE_ROOT_INO, "cur", &entry), 0);
+	assert_int_equal(entry.nodeid, 0);
+	/* four isn't one of the three */
+	assert_int_equal(ops_getattr(&house->ops, INBOX_INO | 4, &attributes, &timeout), -ESTALE);
+	house_free(house);
+}
+
+static void test_search(void **state)
+{
+	struct house *house = house_new(&(struct fake_options){.delay_ms = {[FAKE_SEARCH] = 1}});
+	struct mail_folder *sub = fake_folder_add(house->mail, house->inbox, "Sub", 3, 0);
+	const char *const name = "2026-01-01T0005_olena@contoso.com_Рахунок.5.eml";
+	struct reader reader = {.names = g_ptr_array_new_with_free_func(g_free), .room = 100};
+	struct ops_entry root, query, entry;
+	uint64_t handle;
+	char *target;
+
+	fake_message_add(house->mail, house->inbox, 5, 1000, 1000, true);
+	fake_message_add(house->mail, house->inbox, 6, 1000, 1000, true);
+	fake_message_add(house->mail, sub, 6, 1000, 1000, true);
+	fake_found_add(house->mail, house->inbox, 5);
+	fake_found_add(house->mail, house->inbox, 6);
+	fake_found_add(house->mail, sub, 6);
+
+	assert_int_equal(lookup(house, CONTROL_DIR_INO, "search", &root), 0);
+	assert_int_equal(root.stat.st_mode, S_IFDIR | 0500);
+	g_autofree char *nothing = list_all(house, root.nodeid);
+	assert_string_equal(nothing, ". ..");
+	/* dots never search, and what is written wrongly is a mistake */
+	assert_int_equal(lookup(house, root.nodeid, ".git", &entry), 0);
+	assert_int_equal(entry.nodeid, 0);
+	assert_int_equal(lookup(house, root.nodeid, "form:x", &entry), -EINVAL);
+	assert_int_equal(lookup(house, root.nodeid, "100%", &entry), -EINVAL);
+	assert_int_equal(lookup(house, root.nodeid, "a%2Gb", &entry), -EINVAL);
+	assert_int_equal(lookup(house, root.nodeid, "a%2Fb%25", &entry), 0);
+	assert_int_equal(lookup(house, root.nodeid, "рахунок", &query), 0);
+	assert_int_equal(query.stat.st_mode, S_IFDIR | 0500);
+	assert_false(ops_listing_is_told(&house->ops, query.nodeid));
+	assert_true(ops_listing_is_told(&house->ops, root.nodeid));
+	assert_int_equal(fake_count(house->mail, FAKE_SEARCH), 0);
+	/* no message is called so */
+	assert_int_equal(lookup(house, query.nodeid, "desktop.ini", &entry), 0);
+	assert_int_equal(entry.nodeid, 0);
+	assert_int_equal(fake_count(house->mail, FAKE_SEARCH), 0);
+
+	assert_int_equal(opendir_now(house, query.nodeid, &handle), 0);
+	assert_int_equal(ops_readdir(&house->ops, query.nodeid, handle, 0, 100, reader_add, &reader), 0);
+	assert_int_equal(fake_count(house->mail, FAKE_SEARCH), 1);
+	assert_int_equal(reader.names->len, 2 + 3);
+	assert_string_equal(reader.names->pdata[2], name);
+	/* both of them, whichever was first */
+	assert_string_equal(reader.names->pdata[3], "2026-01-01T0006_olena@contoso.com_Рахунок.6~0000004d.eml");
+	assert_string_equal(reader.names->pdata[4], "2026-01-01T0006_olena@contoso.com_Рахунок.6~00000003.eml");
+
+	assert_int_equal(lookup(house, query.nodeid, name, &entry), 0);
+	assert_int_equal(entry.stat.st_mode, S_IFLNK | 0777);
+	assert_int_equal(ops_readlink(&house->ops, entry.nodeid, &target), 0);
+	assert_string_equal(target, "../../../INBOX/2026-01-01T0005_olena@contoso.com_Рахунок.5.eml");
+	assert_int_equal(entry.stat.st_size, strlen(target));
+	g_free(target);
+	ops_forget(&house->ops, entry.nodeid, 1);
+	assert_int_equal(ops_readlink(&house->ops, entry.nodeid, &target), -ESTALE);
+	assert_int_equal(lookup(house, query.nodeid, reader.names->pdata[4], &entry), 0);
+	assert_int_equal(ops_readlink(&house->ops, entry.nodeid, &target), 0);
+	assert_string_equal(target, "../../../INBOX/Sub/2026-01-01T0006_olena@contoso.com_Рахунок.6.eml");
+	g_free(target);
+	/* not without its mark, and not with one where there is no clash */
+	assert_int_equal(lookup(house, query.nodeid, "2026-01-01T0006_olena@contoso.com_Рахунок.6.eml", &entry), 0);
+	assert_int_equal(entry.nodeid, 0);
+	assert_int_equal(
+		lookup(house, query.nodeid, "2026-01-01T0005_olena@contoso.com_Рахунок.5~0000004d.eml", &entry), 0);
+	assert_int_equal(entry.nodeid, 0);
+
+	/* a reader that stands in results which have gone */
+	assert_int_equal(ops_readdir(&house->ops, query.nodeid, handle, 0, 100, reader_add, &reader), -ESTALE);
+	assert_int_equal(opendir_now(house, query.nodeid, &handle), 0);
+	fake_message_remove(house->mail, house->inbox, 5);
+	g_ptr_array_set_size(reader.names, 0);
+	reader.at = 0;
+	reader.room = 100;
+	assert_int_equal(ops_readdir(&house->ops, query.nodeid, handle, 0, 100, reader_add, &reader), 0);
+	assert_int_equal(reader.names->len, 2 + 2);
+	fake_set_code(house->mail, FAKE_SEARCH, ERR_UNREACHABLE);
+	struct call call;
+	call_init(&call);
+	assert_int_equal(ops_opendir(&house->ops, query.nodeid, MOUNTER, &call.waiter, &handle), MAIL_PARKED);
+	assert_int_equal(call_wait(&call), ERR_UNREACHABLE);
+	g_ptr_array_unref(reader.names);
+	house_free(house);
+}
+
 static void test_listing_fails_whole(void **state)
 {
 	struct house *house = house_new(&(struct fake_options){.delay_ms = {[FAKE_FOLDER] = 1}});
@@ -782,7 +948,7 @@ static void test_notify(void **state)
 {
 	struct house *house = house_new(&(struct fake_options){0});
 	struct told told = {.lock = PTHREAD_MUTEX_INITIALIZER, .text = g_string_new(NULL)};
-	struct notify *notify = notify_new(house->mail, false, &told_sink, &told);
+	struct notify *notify = notify_new(house->mail, false, false, &told_sink, &told);
 	struct mail_folder *folder;
 
 	assert_true(notify_start(notify));
@@ -805,12 +971,36 @@ static void test_notify(void **state)
 	house_free(house);
 }
 
+static void test_notify_maildir(void **state)
+{
+	struct house *house = house_new(&(struct fake_options){0});
+	struct told told = {.lock = PTHREAD_MUTEX_INITIALIZER, .text = g_string_new(NULL)};
+	struct notify *notify = notify_new(house->mail, false, true, &told_sink, &told);
+
+	assert_true(notify_start(notify));
+	fake_message_add(house->mail, house->inbox, 5, 100, 100, true);
+	assert_told(notify, &told, "content 4d00000001\n");
+	/* the name that it had goes; the message stays */
+	fake_message_flag(house->mail, house->inbox, 5, MAIL_SEEN | MAIL_FLAGGED);
+	assert_told(notify, &told, "entry 4d00000001 1767225900.F4000004dU5.mailtree:2,S\ncontent 4d00000001\n");
+	fake_message_remove(house->mail, house->inbox, 5);
+	assert_told(notify, &told,
+		"deleted 4d00000001 4000004d00000005 1767225900.F4000004dU5.mailtree:2,FS\n"
+		"content 4d00000001\n");
+	fake_folder_reset(house->mail, house->inbox, 1234);
+	assert_told(notify, &told, "entry 1 INBOX\ncontent 4d00000000\ncontent 4d00000001\n");
+	notify_stop(notify);
+	notify_free(notify);
+	g_string_free(told.text, TRUE);
+	house_free(house);
+}
+
 /* More than the queue holds becomes a few notes about the whole folder. */
 static void test_notify_collapses(void **state)
 {
 	struct house *house = house_new(&(struct fake_options){0});
 	struct told told = {.lock = PTHREAD_MUTEX_INITIALIZER, .text = g_string_new(NULL)};
-	struct notify *notify = notify_new(house->mail, true, &told_sink, &told);
+	struct notify *notify = notify_new(house->mail, true, false, &told_sink, &told);
 
 	assert_true(notify_start(notify));
 	told_block(&told, true);
@@ -845,6 +1035,8 @@ int main(void)
 		cmocka_unit_test(test_retries),
 		cmocka_unit_test(test_control),
 		cmocka_unit_test(test_listing_under_change),
+		cmocka_unit_test(test_maildir),
+		cmocka_unit_test(test_search),
 		cmocka_unit_test(test_listing_fails_whole),
 		cmocka_unit_test(test_xattrs),
 		cmocka_unit_test(test_statfs),
@@ -852,6 +1044,7 @@ int main(void)
 		cmocka_unit_test(test_tasks_interrupt_and_stop),
 		cmocka_unit_test(test_tasks_dont_park_for_ever),
 		cmocka_unit_test(test_notify),
+		cmocka_unit_test(test_notify_maildir),
 		cmocka_unit_test(test_notify_collapses),
 	};
 
