@@ -5,6 +5,7 @@
 #include "src/mime/mime.h"
 
 #include <locale.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,6 +14,8 @@
 #include <sys/stat.h>
 
 #include "src/base/banned.h"
+
+#define ARENAS 2
 
 static void process_harden(void)
 {
@@ -25,6 +28,12 @@ static void process_harden(void)
 	signal(SIGPIPE, SIG_IGN);
 	/* a limit on files' sizes is one more disk that is full: the write's error is enough */
 	signal(SIGXFSZ, SIG_IGN);
+}
+
+/* Bodies pass from thread to thread: what they leave free in one thread's arena no other can use. */
+static void memory_bound(void)
+{
+	mallopt(M_ARENA_MAX, ARENAS);
 }
 
 static int help_print(GOptionContext *context, struct error *err)
@@ -123,6 +132,7 @@ int main(int argc, char **argv)
 	int code;
 
 	process_harden();
+	memory_bound();
 	/* only for the characters that a terminal shows: messages and numbers are the same everywhere */
 	setlocale(LC_CTYPE, "");
 	mime_init();

@@ -36,6 +36,7 @@ TEST_TIMEOUT_S = 180
 TEST_TIMEOUT_LONG_S = 3600
 STEP_TIMEOUT_S = 1800
 STEP_TIMEOUT_LONG_S = 8 * 3600
+FUZZ_S = 60
 SMALL_DISK_BYTES = 12 << 20
 # Of tests that damage things at random, for each kind of damage.
 ROUNDS_LONG = "1000"
@@ -183,10 +184,10 @@ def check_manuals():
 
 # Builds and their unit tests
 
-def build(folder, *options):
+def build(folder, *options, env=None):
     settled = (PROJECT / folder / "build.ninja").exists()
-    run(["meson", "configure" if settled else "setup", folder, *options], "meson")
-    run(["ninja", "-C", folder], f"the build in {folder}")
+    run(["meson", "configure" if settled else "setup", folder, *options], "meson", env=env)
+    run(["ninja", "-C", folder], f"the build in {folder}", env=env)
     return Counts(passed=1)
 
 
@@ -230,6 +231,44 @@ def clean_root():
     """As root only: an ordinary user can't make a system to try it in."""
     run([sys.executable, PROJECT / "tests" / "clean_root.py"], "the package in a fresh system")
     return Counts(passed=1)
+
+
+# What takes hours
+
+def fuzz_targets():
+    return sorted(path.name for path in (PROJECT / "tests" / "fuzz" / "corpus").iterdir())
+
+
+def fuzz(folder):
+    """Each target for a while, from its corpus on; what it finds is printed."""
+    counts = Counts()
+    for name in fuzz_targets():
+        with tempfile.TemporaryDirectory(prefix="fuzz-") as found:
+            try:
+                output = run([PROJECT / folder / "tests" / "fuzz" / f"fuzz_{name}", f"-max_total_time={FUZZ_S}", "-timeout=25",
+                              "-print_final_stats=1", f"-dict={PROJECT}/tests/fuzz/{name}.dict", f"-artifact_prefix={found}/",
+                              found, PROJECT / "tests" / "fuzz" / "corpus" / name], f"fuzzing {name}",
+                             env=os.environ | {"ASAN_OPTIONS": "quarantine_size_mb=16", "LC_ALL": "C.UTF-8"})
+                print(name, *re.findall(r"stat::number_of_executed_units: +\d+", output))
+                counts.passed += 1
+            except StepError as error:
+                counts.fail(str(error))
+    return counts
+
+
+def valgrind(folder):
+    """The parsers over their corpora."""
+    counts = Counts()
+    for name in fuzz_targets():
+        try:
+            run(["valgrind", "-q", "--error-exitcode=9", f"--suppressions={PROJECT}/tests/valgrind.supp",
+                 "--leak-check=full", "--errors-for-leak-kinds=definite",
+                 PROJECT / folder / "tests" / "fuzz" / f"replay_{name}", PROJECT / "tests" / "fuzz" / "corpus" / name],
+                f"valgrind of {name}", env=os.environ | {"G_SLICE": "always-malloc"})
+            counts.passed += 1
+        except StepError as error:
+            counts.fail(str(error))
+    return counts
 
 
 # Python tests
@@ -421,6 +460,14 @@ def run_builds(suite, stage, options):
             suite.step(f"end-to-end tests{label}", end_to_end, stage, folder, options.long, sanitized)
 
 
+def run_long(suite):
+    suite.step("valgrind of the parsers", valgrind, "build-test")
+    if suite.step("build, libFuzzer", build, "build-fuzz", "-Dfuzz=true", "-Dlibsecret=enabled", env=os.environ | {"CC": "clang-14"}):
+        suite.step("fuzzing", fuzz, "build-fuzz")
+    else:
+        suite.cannot("fuzzing", "there is no build")
+
+
 def main():
     parser = argparse.ArgumentParser(description="Every check and test: see scripts/test.")
     parser.add_argument("--quick", action="store_true", help="without the builds under sanitizers")
@@ -441,6 +488,8 @@ def main():
             if options.long and os.geteuid() == 0:
                 suite.step("Debian package in a fresh system", clean_root)
             run_builds(suite, stage, options)
+            if options.long:
+                run_long(suite)
         finally:
             if stage.small_disk():
                 subprocess.run(["umount", stage.small_disk()], timeout=30)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Appending: the segment that this process writes to (`open`) and those that are full and wait for the
- * commit of their rows (`retired`). Only the writer thread comes here.
+ * commit of their rows (`retired`). Only the writer thread comes here, but for appender_end().
  */
 #include "src/cache/internal.h"
 
@@ -500,19 +500,21 @@ void appenders_rewind(struct cache *cache)
 		appender_rewind(cache->retired->pdata[i]);
 }
 
+void appender_end(struct cache *cache, struct appender *appender)
+{
+	appender_sync(cache, appender);
+	appender_stamp(cache, appender);
+	if (!appender->gone && !appender->committed_bytes) {
+		/* nothing got there: its row goes at the next open, like a dead process's */
+		segment_unlink(cache, appender->id);
+	}
+	appender_close(appender);
+}
+
 void appenders_settle(struct cache *cache)
 {
-	for (guint i = 0; i < cache->retired->len; i++) {
-		struct appender *appender = cache->retired->pdata[i];
-
-		appender_sync(cache, appender);
-		appender_stamp(cache, appender);
-		if (!appender->gone && !appender->committed_bytes) {
-			/* nothing got there: its row goes at the next open, like a dead process's */
-			segment_unlink(cache, appender->id);
-		}
-		appender_close(appender);
-	}
+	for (guint i = 0; i < cache->retired->len; i++)
+		syncer_put(cache, cache->retired->pdata[i]);
 	g_ptr_array_set_size(cache->retired, 0);
 	if (!cache->open)
 		return;

@@ -358,7 +358,11 @@ struct cache_body *cache_body_put(struct cache *cache, const struct cache_key *k
 		pthread_mutex_unlock(&cache->lock);
 		return body;
 	}
-	queue_wait(cache, body->length);
+	if (!queue_wait(cache, body->length + BODY_OVERHEAD_BYTES)) {
+		memory_put(cache, key, body);
+		pthread_mutex_unlock(&cache->lock);
+		return body;
+	}
 	op = g_hash_table_lookup(cache->pending, key);
 	if (op) {
 		cache_body_unref(body);
@@ -367,7 +371,7 @@ struct cache_body *cache_body_put(struct cache *cache, const struct cache_key *k
 		op = op_new(OP_BODY);
 		op->key = *key;
 		op->body = cache_body_ref(body);
-		op->bytes = body->length;
+		op->bytes = body->length + BODY_OVERHEAD_BYTES;
 		queue_body(cache, op);
 	}
 	pthread_mutex_unlock(&cache->lock);

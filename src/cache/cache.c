@@ -65,8 +65,10 @@ static struct cache *cache_new(uint64_t limit_bytes)
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	pthread_cond_init(&cache->work_cond, &monotonic);
+	pthread_cond_init(&cache->done_cond, &monotonic);
 	pthread_condattr_destroy(&monotonic);
-	pthread_cond_init(&cache->done_cond, NULL);
+	pthread_mutex_init(&cache->sync_lock, NULL);
+	pthread_cond_init(&cache->sync_cond, NULL);
 	cache->fds = g_hash_table_new(NULL, NULL);
 	g_queue_init(&cache->fds_lru);
 	cache->pending = g_hash_table_new(cache_key_hash, cache_key_equal);
@@ -95,10 +97,13 @@ static void cache_free(struct cache *cache)
 	g_ptr_array_unref(cache->retired);
 	g_hash_table_unref(cache->broken);
 	g_hash_table_unref(cache->memory);
+	g_hash_table_unref(cache->recent);
 	g_hash_table_unref(cache->touched);
 	g_hash_table_unref(cache->gone);
 	g_hash_table_unref(cache->pending);
 	g_hash_table_unref(cache->fds);
+	pthread_cond_destroy(&cache->sync_cond);
+	pthread_mutex_destroy(&cache->sync_lock);
 	pthread_cond_destroy(&cache->done_cond);
 	pthread_cond_destroy(&cache->work_cond);
 	pthread_mutex_destroy(&cache->lock);
@@ -153,9 +158,12 @@ int cache_open(const char *dir, const char *host, uint16_t port, const char *use
 		log_warning("no disk cache, what is read isn't kept: %s", why.text);
 		code = open_in_memory(cache, err);
 	}
+	if (!code && !cache->memory_only)
+		syncer_start(cache);
 	if (!code)
 		code = writer_start(cache, err);
 	if (code) {
+		syncer_stop(cache);
 		cache_free(cache);
 		return code;
 	}
@@ -168,6 +176,8 @@ void cache_close(struct cache *cache)
 	if (!cache)
 		return;
 	writer_stop(cache);
+	/* behind the writer: the last segment is full then, too */
+	syncer_stop(cache);
 	cache_free(cache);
 }
 

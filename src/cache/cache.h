@@ -12,8 +12,9 @@
  * A body becomes visible when it is complete and its row is written. No fsync a body: a record
  * beyond what is known to be on disk (its segment was written under another boot and not synced
  * since), or in a segment that somebody was killed over or wrote into, is checked by length and digest
- * before it is served; one that fails is dropped, and the message is fetched again. Eviction drops whole segments, the least recently used first, and carries
- * over what was used lately; it never takes what is open (unlinked files stay readable by descriptor).
+ * before it is served; one that fails is dropped, and the message is fetched again. Eviction drops whole segments, the
+ * least recently used first, and carries over what was used lately; it never takes what is open (unlinked files stay
+ * readable by descriptor).
  *
  * Threads: any. Writes (cache_*_put, cache_*_drop, body writers) are queued in order to one writer
  * thread, which commits them in batches; reads see what was queued by this process for bodies at
@@ -31,9 +32,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define CACHE_SEGMENT_BYTES (64u << 20)   /* a segment is closed at this size */
-#define CACHE_OWN_FILE_BYTES (16u << 20)  /* a body from here on gets a segment of its own */
-#define CACHE_QUEUE_BYTES_MAX (12u << 20) /* bodies waiting in memory for the writer; more block cache_body_put */
+#define CACHE_SEGMENT_BYTES (64u << 20)  /* a segment is closed at this size */
+#define CACHE_OWN_FILE_BYTES (16u << 20) /* a body from here on gets a segment of its own */
+#define CACHE_QUEUE_BYTES_MAX (8u << 20) /* what waits in memory for the writer; more blocks cache_body_put */
 
 struct cache;
 

@@ -36,6 +36,8 @@
 #define TEXT_BYTES_MAX 4096u         /* one text field of a row */
 #define BATCH_UNITS_MAX 2000u        /* rows and bodies of one transaction */
 #define BATCH_BYTES_MAX (4u << 20)   /* bodies of one transaction */
+#define BODY_OVERHEAD_BYTES 1024u    /* what a queued body takes beside its octets, with the change of its row */
+#define STUCK_MS 2000                /* a caller waits so long for room in the queue */
 #define BATCH_WAIT_MS 100            /* how long the writer gathers */
 #define CHUNK_ROWS 1000u             /* a caller's batch is cut into pieces of so many rows */
 #define BUSY_TIMEOUT_MS 5000         /* for another process's transaction */
@@ -251,7 +253,8 @@ struct op *op_folder_new(const struct cache_folder *folder);
 /* Takes over a list. With `wait`, blocks while the queue is over its bound. */
 void cache_queue(struct cache *cache, struct op *ops, bool wait);
 /* The same in parts; caller holds cache->lock, which waiting gives up meanwhile. */
-void queue_wait(struct cache *cache, size_t bytes);
+/* False: the disk doesn't keep up; what isn't queued now needn't be stored. */
+bool queue_wait(struct cache *cache, size_t bytes);
 void queue_append(struct cache *cache, struct op *op);
 /* Makes a body visible before it is in the index; takes over op. Caller holds cache->lock. */
 void queue_body(struct cache *cache, struct op *op);
@@ -298,6 +301,13 @@ void appenders_committed(struct cache *cache);
 void appenders_rewind(struct cache *cache);
 void appenders_settle(struct cache *cache);
 void appenders_close(struct cache *cache);
+/* Syncs it, tells the index so, closes it. Any thread that has it for itself. */
+void appender_end(struct cache *cache, struct appender *appender);
+
+/* Ends full segments, in the background (syncer.c). */
+void syncer_start(struct cache *cache);
+void syncer_put(struct cache *cache, struct appender *appender);
+void syncer_stop(struct cache *cache); /* when all are ended */
 
 /* ---- bodies (body.c) ---- */
 
@@ -399,6 +409,7 @@ struct cache {
 	size_t queued_bytes; /* incl. what the writer is at */
 	uint64_t queued_seq, applied_seq;
 	unsigned flushers;
+	bool stuck; /* the writer hasn't come back for too long: nobody waits for it until it has */
 	bool stop;
 	pthread_t thread;
 	bool thread_started;
@@ -417,6 +428,13 @@ struct cache {
 	GPtrArray *retired; /* full, not closed yet */
 	GHashTable *broken; /* folders of which something was lost: closed to changes until cleared */
 	bool failing;
+
+	/* the syncer */
+	pthread_mutex_t sync_lock;
+	pthread_cond_t sync_cond;
+	GQueue syncs; /* struct appender */
+	pthread_t sync_thread;
+	bool sync_started, sync_stop;
 
 	atomic_ullong evicted_bytes, dropped;
 	_Atomic int64_t warned_ms;

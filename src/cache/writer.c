@@ -3,15 +3,17 @@
  * The queue and the one thread that empties it.
  *
  * The thread waits for the disk, for other processes' transactions (BUSY_TIMEOUT_MS) and for nothing
- * else, never for the I/O loop: so a caller that it makes wait (bodies over CACHE_QUEUE_BYTES_MAX) always goes
- * on, be it the loop itself. Where the disk or the index fails, what was queued is let go: bodies stay in
- * memory as far as MEMORY_BYTES_MAX reaches, and a folder that lost a change takes no more until it is cleared,
- * so that its rows are always a state that once was complete, only older.
+ * else, never for the I/O loop: so a caller that it makes wait (more than CACHE_QUEUE_BYTES_MAX) goes on, be it the
+ * loop itself, and after STUCK_MS in any case: then bodies aren't stored until the disk is back. Where the disk or the
+ * index fails, what was queued is let go: bodies stay in memory as far as MEMORY_BYTES_MAX reaches, and a folder that
+ * lost a change takes no more until it is cleared, so that its rows are always a state that once was complete, only
+ * older.
  */
 #include "src/base/log.h"
 #include "src/base/loop.h"
 #include "src/cache/internal.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -68,10 +70,24 @@ void op_free(struct op *op)
 
 /* ---- queueing; all with cache->lock held ---- */
 
-void queue_wait(struct cache *cache, size_t bytes)
+static struct timespec time_after(uint32_t ms)
 {
-	while (cache->queued_bytes && cache->queued_bytes + bytes > CACHE_QUEUE_BYTES_MAX)
-		pthread_cond_wait(&cache->done_cond, &cache->lock);
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += ms % 1000 * 1000000l;
+	until.tv_sec += ms / 1000 + until.tv_nsec / 1000000000l;
+	until.tv_nsec %= 1000000000l;
+	return until;
+}
+
+bool queue_wait(struct cache *cache, size_t bytes)
+{
+	struct timespec until = time_after(STUCK_MS);
+
+	while (!cache->stuck && cache->queued_bytes && cache->queued_bytes + bytes > CACHE_QUEUE_BYTES_MAX)
+		cache->stuck = pthread_cond_timedwait(&cache->done_cond, &cache->lock, &until) == ETIMEDOUT;
+	return !cache->stuck;
 }
 
 static void gone_add(struct cache *cache, uint32_t folder, uint32_t uid, uint64_t seq)
@@ -364,6 +380,7 @@ static void finish(struct cache *cache, struct op *ops)
 		cache->queued_bytes -= op->bytes;
 		cache->applied_seq = op->seq;
 	}
+	cache->stuck = false;
 	pthread_cond_broadcast(&cache->done_cond);
 	pthread_mutex_unlock(&cache->lock);
 	while (done) {
@@ -429,12 +446,8 @@ static struct op *take(struct cache *cache)
 
 static void gather(struct cache *cache)
 {
-	struct timespec until;
+	struct timespec until = time_after(BATCH_WAIT_MS);
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += BATCH_WAIT_MS * 1000000l;
-	until.tv_sec += until.tv_nsec / 1000000000l;
-	until.tv_nsec %= 1000000000l;
 	while (!cache->stop && !cache->flushers && cache->queued_units < BATCH_UNITS_MAX &&
 		cache->queued_bytes < BATCH_BYTES_MAX)
 		if (pthread_cond_timedwait(&cache->work_cond, &cache->lock, &until) != 0)

@@ -39,19 +39,20 @@ class Server:
         self.witness = place.imap(user)
         self.serial = 0
 
+    def tree(self):
+        """{folder: whether it can hold messages}"""
+        found = {}
+        for line in self.witness.list()[1]:
+            flags, name = re.match(rb'\(([^)]*)\) "/" "?(.*?)"?$', line).groups()
+            found[mutf7.decode(name.decode())] = not re.search(rb"\\Noselect|\\NonExistent", flags)
+        return found
+
     def folders(self):
-        lines = self.witness.list()[1]
-        found = []
-        for line in lines:
-            match = re.match(rb'\((?P<flags>[^)]*)\) "/" (?P<name>.*)$', line)
-            if b"\\Noselect" not in match["flags"] and b"\\NonExistent" not in match["flags"]:
-                name = match["name"].decode()
-                found.append(mutf7.decode(name[1:-1].replace("\\\\", "\\") if name.startswith('"') else name))
-        return sorted(found)
+        return sorted(name for name, is_open in self.tree().items() if is_open)
 
     def truth(self):
         """{path in the mount: {name of the file: (SHA-256, flags)}}"""
-        return {mount_path(folder): self.content(folder) for folder in self.folders()}
+        return {mount_path(folder): self.content(folder) if is_open else {} for folder, is_open in self.tree().items()}
 
     def content(self, folder):
         status, answer = self.witness.select(quote(folder), readonly=True)

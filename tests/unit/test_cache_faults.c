@@ -772,6 +772,38 @@ static void a_full_queue_gives_way(void **state)
 	cache_close(cache);
 }
 
+/* A disk that doesn't answer must not stop the loop, which has readers and deadlines. */
+static void a_stuck_disk_holds_nobody_up_for_long(void **state)
+{
+	struct cache *cache = help_open(*state, 0);
+	g_autofree char *index = g_build_filename(cache_path(cache), "index.db", NULL);
+	struct cache_key later = key_of(1, 100);
+	uint64_t begin_ms = clock_ms();
+	sqlite3 *db;
+
+	assert_int_equal(sqlite3_open(index, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+	for (uint32_t uid = 1; uid <= 20; uid++) {
+		struct cache_key key = key_of(1, uid);
+
+		help_put_sized(cache, &key, 1u << 20);
+	}
+	assert_in_range(clock_ms() - begin_ms, 1000, 4500);
+	for (uint32_t uid = 1; uid <= 20; uid++) {
+		struct cache_key key = key_of(1, uid);
+
+		assert_true(is_cached(cache, &key));
+	}
+	assert_int_equal(sqlite3_exec(db, "COMMIT", NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(db);
+	cache_flush(cache);
+	help_put_sized(cache, &later, 1u << 20);
+	cache_close(cache);
+	cache = help_open(*state, 0);
+	assert_true(is_cached(cache, &later));
+	cache_close(cache);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -790,6 +822,7 @@ int main(void)
 		TEST(a_directory_of_others_is_refused),
 		TEST(readers_beside_a_writer),
 		TEST(a_full_queue_gives_way),
+		TEST(a_stuck_disk_holds_nobody_up_for_long),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
