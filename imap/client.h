@@ -20,7 +20,8 @@
  * throttle_wait_ms, ERR_RENUMBERED when the mailbox has another UIDVALIDITY than expected,
  * ERR_REFUSED for NO/BAD, ERR_GONE when the mailbox can't be examined because it isn't there,
  * ERR_PROTOCOL for a broken answer. "Request is throttled. Suggested Backoff Time: N milliseconds"
- * (and [THROTTLED], [LIMIT], BYE with it) pauses the whole client and isn't an error of the request.
+ * (and [THROTTLED], [LIMIT], BYE with it) pauses the whole client and isn't an error of the request. When the machine
+ * has slept, connections are opened anew and requests sent again, with all of their time before them.
  *
  * Threads: everything runs on the loop's thread. Callbacks may submit and cancel requests.
  */
@@ -101,9 +102,9 @@ struct imap_request_ops {
 	/* The last moment to change `command`, by what this session can. Comes before each (re)send. May be NULL. */
 	void (*choose)(void *ctx, uint32_t capabilities);
 	/*
-	 * Untagged data that arrived while this request was the oldest on its connection and that
-	 * isn't the client's own business: FETCH, LIST, STATUS, SEARCH, ESEARCH, VANISHED, …
-	 * FETCH responses can be unsolicited (flags): look at items. May be NULL.
+	 * Untagged data of a kind that this request asked for, or that none in flight asked for while this one was
+	 * the oldest on its connection, and that isn't the client's own business: FETCH, LIST, STATUS, SEARCH,
+	 * ESEARCH, VANISHED, … FETCH responses can be unsolicited (flags): look at items. May be NULL.
 	 */
 	void (*response)(void *ctx, const struct imap_response *response);
 	/* Literals of BODY[], as in grammar.h. May be NULL: then they are skipped. */

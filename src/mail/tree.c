@@ -3,7 +3,8 @@
  * The folder tree: read from the cache at the start, compared with the server's LIST from then on.
  *
  * The loop alone changes it, under the write lock; `by_raw` is the loop's own. A folder that a LIST lacks stays
- * until a LIST of another session lacks it too: servers have been seen to answer half a list.
+ * until a LIST of another session lacks it too: servers have been seen to answer half a list. One that is said to hold
+ * no messages any more (it was deleted, and has children) keeps them until then, likewise.
  */
 #include "src/base/limits.h"
 #include "src/base/log.h"
@@ -253,9 +254,28 @@ static void link_all(struct mail *mail, GPtrArray *made)
 	link_made(mail, made);
 }
 
+/* Which folders there are, in a few octets: rows that got lost, as on a full disk, don't make a tree that looks
+ * complete. */
+struct tree_sum {
+	unsigned count;
+	uint32_t sum;
+};
+
+static void tree_sum_add(struct tree_sum *sum, const char *raw)
+{
+	sum->count++;
+	sum->sum += g_str_hash(raw);
+}
+
+static char *tree_sum_text(const struct tree_sum *sum, int64_t checked_at)
+{
+	return g_strdup_printf("%" G_GINT64_FORMAT " %u %08x", checked_at, sum->count, sum->sum);
+}
+
 struct loading {
 	struct mail *mail;
 	GPtrArray *made;
+	struct tree_sum sum;
 };
 
 static void load_folder(void *ctx, const struct cache_folder *row)
@@ -263,6 +283,7 @@ static void load_folder(void *ctx, const struct cache_folder *row)
 	struct loading *loading = ctx;
 	struct mail_folder *folder = ensure(loading->mail, row->name, row->delimiter, loading->made);
 
+	tree_sum_add(&loading->sum, row->name);
 	if (folder == loading->mail->root)
 		return;
 	folder->attributes = row->attributes;
@@ -279,7 +300,9 @@ int tree_load(struct mail *mail, struct error *err)
 	g_autoptr(GPtrArray) made = g_ptr_array_new();
 	g_autoptr(GArray) renamed = g_array_new(FALSE, FALSE, sizeof(struct renamed));
 	g_autofree char *known = cache_trait_get(mail->cache, "tree.checked_at");
-	struct loading loading = {mail, made};
+	g_autofree char *found = NULL;
+	struct loading loading = {.mail = mail, .made = made};
+	int64_t checked_at;
 	int code;
 
 	mail->by_raw = g_hash_table_new(g_str_hash, g_str_equal);
@@ -302,8 +325,12 @@ int tree_load(struct mail *mail, struct error *err)
 		g_free(g_array_index(renamed, struct renamed, i).name);
 	if (code)
 		return code;
+	checked_at = g_ascii_strtoll(known, NULL, 10);
+	found = tree_sum_text(&loading.sum, checked_at);
+	if (strcmp(found, known) != 0)
+		return 0;
 	mail->tree_known = true;
-	mail->tree_checked_at = g_ascii_strtoll(known, NULL, 10);
+	mail->tree_checked_at = checked_at;
 	return 0;
 }
 
@@ -441,17 +468,39 @@ static void folder_event(struct mail *mail, enum mail_event_type type, struct ma
 	mail_emit(mail, &event);
 }
 
+static bool holds_no_more(const struct mail_folder *folder, const struct source_folder *told)
+{
+	return folder->checked_at && !(folder->attributes & MAIL_FOLDER_NOSELECT) &&
+	       (told->attributes & MAIL_FOLDER_NOSELECT);
+}
+
+/* What was in it is as gone as if it weren't there at all. */
+static void messages_drop(struct mail *mail, struct mail_folder *folder)
+{
+	struct cache_batch *batch = cache_batch_new(mail->cache, folder->cache_id);
+	struct cache_folder row;
+
+	watch_forget(mail, folder);
+	folder_messages_forget(mail, folder, ERR_GONE, "the folder is gone on the server");
+	cache_batch_clear(batch);
+	tree_folder_row(folder, &row);
+	cache_batch_folder(batch, &row);
+	cache_batch_submit(batch);
+}
+
 static void apply(struct tree_check *check, uint32_t session)
 {
 	struct mail *mail = check->mail;
 	g_autoptr(GPtrArray) made = g_ptr_array_new();
 	g_autoptr(GPtrArray) gone = g_ptr_array_new_with_free_func((GDestroyNotify)mail_folder_unref);
 	g_autoptr(GPtrArray) gone_parents = g_ptr_array_new();
+	g_autoptr(GPtrArray) emptied = g_ptr_array_new();
 	g_autoptr(GArray) renamed = g_array_new(FALSE, FALSE, sizeof(struct renamed));
 	uint64_t now_ms = clock_ms();
 	GHashTableIter iter;
 	struct mail_folder *folder;
-	char number[32];
+	g_autofree char *known = NULL;
+	struct tree_sum sum = {0};
 
 	g_hash_table_iter_init(&iter, mail->by_raw);
 	while (g_hash_table_iter_next(&iter, NULL, (void **)&folder))
@@ -462,7 +511,7 @@ static void apply(struct tree_check *check, uint32_t session)
 		bool unchanged;
 
 		folder = ensure(mail, listed->raw, listed->folder.delimiter, made);
-		folder->listed = folder != mail->root;
+		folder->listed = folder != mail->root && !holds_no_more(folder, &listed->folder);
 		if (!folder->listed)
 			continue;
 		pthread_rwlock_wrlock(&mail->lock);
@@ -498,22 +547,28 @@ static void apply(struct tree_check *check, uint32_t session)
 	link_all(mail, made);
 	g_hash_table_iter_init(&iter, mail->by_raw);
 	while (g_hash_table_iter_next(&iter, NULL, (void **)&folder))
-		if (folder->seen && !folder->listed && !folder->missing)
+		if (folder->seen && !folder->listed && !folder->missing) {
+			if (!(folder->attributes & MAIL_FOLDER_NOSELECT) && folder->checked_at)
+				g_ptr_array_add(emptied, folder);
 			folder->attributes = MAIL_FOLDER_NOSELECT | (folder->attributes & MAIL_FOLDER_INBOX);
+		}
 	names_assign_all(mail, renamed);
 	mail->tree_known = true;
 	pthread_rwlock_unlock(&mail->lock);
 
+	for (guint i = 0; i < emptied->len; i++)
+		messages_drop(mail, emptied->pdata[i]);
 	g_hash_table_iter_init(&iter, mail->by_raw);
 	while (g_hash_table_iter_next(&iter, NULL, (void **)&folder)) {
 		struct cache_folder row;
 
 		tree_folder_row(folder, &row);
 		cache_folder_put(mail->cache, &row);
+		tree_sum_add(&sum, folder->raw);
 	}
 	mail->tree_checked_at = clock_unix();
-	g_snprintf(number, sizeof(number), "%" G_GINT64_FORMAT, mail->tree_checked_at);
-	cache_trait_put(mail->cache, "tree.checked_at", number);
+	known = tree_sum_text(&sum, mail->tree_checked_at);
+	cache_trait_put(mail->cache, "tree.checked_at", known);
 
 	for (guint i = 0; i < gone->len; i++) {
 		folder = gone->pdata[i];
