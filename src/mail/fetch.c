@@ -126,6 +126,8 @@ static void body_over(struct mail *mail, struct body *body, int code, const stru
 		code = 0;
 	/* who parks again from within `done` waits for another body */
 	park_finish_all(&body->parks, code, err);
+	if (code == 0)
+		render_ahead(mail, folder, body->uid);
 	if (body->walk_bytes)
 		walk_arrived(mail, folder, body->walk_bytes, code == 0 || code == ERR_BROKEN || code == ERR_GONE);
 }

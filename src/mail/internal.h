@@ -131,6 +131,7 @@ struct mail_folder {
 	atomic_bool walk_active;
 	atomic_uint walk_uid; /* the last UID read while a walk is active */
 	atomic_uint walk_hits;
+	atomic_ullong text_asked_ms; /* when a text that had to be made was asked for last; 0 = never */
 	atomic_bool walk_posted; /* the loop will look at walk_uid */
 	atomic_int lister;       /* the program that opened the directory last; 0 = unknown */
 };
@@ -316,6 +317,7 @@ enum view {
 G_STATIC_ASSERT(VIEW_TEXT < VIEW_LIST && VIEW_ATTACHMENTS + MIME_ATTACHMENTS_MAX <= CACHE_VIEW_MAX);
 void render_init(struct mail *mail);
 void render_fini(struct mail *mail);                         /* after the loop has stopped */
+void render_ahead(struct mail *mail, struct mail_folder *folder, uint32_t uid); /* loop only: its body has come */
 void render_park_text(struct mail *mail, struct park *park); /* park_fn, as are the next two */
 void render_park_list(struct mail *mail, struct park *park);
 void render_park_attachment(struct mail *mail, struct park *park); /* its place in need_bytes */

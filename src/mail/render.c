@@ -17,9 +17,11 @@
 
 #include "src/base/banned.h"
 
-#define WORKERS 2u    /* the loop and the readers have work of their own */
-#define MADE_MAX 16u  /* kept: descriptors, or memory up to LIMIT_BODY_MEMORY and the longest text */
-#define LISTS_MAX 64u /* of attachments, at most MIME_ATTACHMENTS_MAX names each */
+#define WORKERS 2u     /* the loop and the readers have work of their own */
+#define MADE_MAX 16u   /* kept: descriptors, or memory up to LIMIT_BODY_MEMORY and the longest text */
+#define AHEAD_MS 2000u /* since a text of the folder was asked for */
+#define AHEAD_MAX 64u  /* makings at once: each holds a body */
+#define LISTS_MAX 64u  /* of attachments, at most MIME_ATTACHMENTS_MAX names each */
 
 enum kind { TEXT, LIST, ATTACHMENT };
 
@@ -356,6 +358,30 @@ static gboolean making_equal(gconstpointer a, gconstpointer b)
 	return key_equal(a, b);
 }
 
+/* Takes over `raw`. Before it is queued it is the caller's to fill. */
+static struct making *making_start(struct mail *mail, struct mail_folder *folder, const struct cache_key *key,
+	enum kind kind, struct cache_body *raw)
+{
+	struct making *making = g_new0(struct making, 1);
+
+	making->mail = mail;
+	making->folder = mail_folder_ref(folder);
+	making->kind = kind;
+	making->key = *key;
+	making->raw = raw;
+	g_queue_init(&making->parks);
+	g_hash_table_insert(mail->renderer->makings, &making->key, making);
+	return making;
+}
+
+static void making_queue(struct renderer *renderer, struct making *making)
+{
+	pthread_mutex_lock(&renderer->lock);
+	g_queue_push_tail(&renderer->queue, making);
+	pthread_cond_signal(&renderer->filled);
+	pthread_mutex_unlock(&renderer->lock);
+}
+
 static void want(struct mail *mail, struct park *park, enum kind kind, uint16_t view)
 {
 	struct renderer *renderer = mail->renderer;
@@ -380,20 +406,29 @@ static void want(struct mail *mail, struct park *park, enum kind kind, uint16_t 
 		park_finish(park, error_set(&err, ERR_FAILED, "no thread to make it"), &err);
 		return;
 	}
-	making = g_new0(struct making, 1);
-	making->mail = mail;
-	making->folder = mail_folder_ref(park->folder);
-	making->kind = kind;
-	making->key = key;
+	making = making_start(mail, park->folder, &key, kind, raw);
 	making->index = (unsigned)park->need_bytes;
-	making->raw = raw;
-	g_queue_init(&making->parks);
-	g_hash_table_insert(renderer->makings, &making->key, making);
 	park_wait_in(park, &making->parks);
-	pthread_mutex_lock(&renderer->lock);
-	g_queue_push_tail(&renderer->queue, making);
-	pthread_cond_signal(&renderer->filled);
-	pthread_mutex_unlock(&renderer->lock);
+	making_queue(renderer, making);
+}
+
+/*
+ * A body has come: where somebody reads texts in this folder, this one's will be wanted soon. The reader, whose open
+ * then waits for nothing, is what a walk follows (view.c).
+ */
+void render_ahead(struct mail *mail, struct mail_folder *folder, uint32_t uid)
+{
+	struct renderer *renderer = mail->renderer;
+	struct cache_key key = body_key(mail, folder, uid);
+	uint64_t asked_ms = atomic_load(&folder->text_asked_ms);
+	struct cache_body *raw;
+
+	key.view = VIEW_TEXT;
+	if (!asked_ms || clock_ms() - asked_ms > AHEAD_MS || !renderer->threads_count ||
+		g_hash_table_size(renderer->makings) >= AHEAD_MAX || g_hash_table_contains(renderer->makings, &key) ||
+		!body_get(mail, folder, uid, &raw))
+		return;
+	making_queue(renderer, making_start(mail, folder, &key, TEXT, raw));
 }
 
 void render_park_text(struct mail *mail, struct park *park)

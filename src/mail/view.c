@@ -4,6 +4,7 @@
  * answered at once; else the body is fetched first if need be, and then a worker makes it (render.c).
  */
 #include "src/base/log.h"
+#include "src/base/loop.h"
 #include "src/mail/internal.h"
 
 #include "src/base/banned.h"
@@ -139,6 +140,8 @@ static int make(struct mail *mail, struct mail_folder *folder, uint32_t uid, par
 	struct cache_body *raw;
 	int code;
 
+	if (begin == render_park_text)
+		atomic_store(&folder->text_asked_ms, clock_ms());
 	if (body_get(mail, folder, uid, &raw)) {
 		cache_body_unref(raw);
 		walk_hit(mail, folder, uid);
@@ -186,7 +189,12 @@ int mail_text_read(struct mail *mail, struct mail_folder *folder, uint32_t uid, 
 
 	*slice_out = (struct mail_slice){.fd = -1};
 	if (view_find(mail, &key, &body)) {
+		/* it may be there before the loop has heard of it: who stats after reading must see this length */
+		text_length_learn(mail, folder, &key, cache_body_length(body));
 		walk_hit(mail, folder, uid);
+		/* of a walk whose texts are made ahead nothing else is seen */
+		if (atomic_load_explicit(&folder->walk_active, memory_order_relaxed))
+			atomic_store(&folder->text_asked_ms, clock_ms());
 		body_slice(body, offset, length, slice_out);
 		return 0;
 	}
