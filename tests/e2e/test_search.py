@@ -205,7 +205,7 @@ def test_names_that_search_nothing(scripted, mount):
             assert failure(os.stat, root / name / inside) == "ENOENT"
     assert searches(server) == []
     # Nobody who walks everything searches.
-    assert sum(len(names) for _, _, names in os.walk(mounted / ".mailtree")) == 4
+    assert "status.json" in [name for _, _, names in os.walk(mounted / ".mailtree") for name in names]
     assert searches(server) == []
     # A name in a query that nobody listed is looked for.
     link = os.listdir(mounted / "INBOX")[0]
