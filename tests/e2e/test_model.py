@@ -178,7 +178,7 @@ class Server:
 
     @staticmethod
     def done(answer):
-        if b"SERVERBUG" in answer[1][0]:
+        if b"SERVERBUG" in (answer[1][0] or b""):
             # Dovecot's own: a session met what doveadm did to the folder.
             raise imaplib.IMAP4.abort(answer)
         assert answer[0] == "OK", answer

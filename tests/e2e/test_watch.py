@@ -235,10 +235,10 @@ def test_one_connection_does_for_all(mount, box, proxy):
     line = proxy()
     mounted = mount(box.user, keys={"port": line.port, "connections": 1}, poll=LONG_S, noprefetch=True)
     paths = uids(mounted / "INBOX")
-    for uid, path in paths.items():
+    for uid in (1, 4, 6):
         until_watched(mounted)
         with within(2):
-            assert read(path) == box.content[uid]
+            assert read(paths[uid]) == box.content[uid]
     until_watched(mounted)
     box.deliver(text(7))
     until_stat(mounted / "INBOX" / "7.eml", None)
