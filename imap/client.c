@@ -52,6 +52,7 @@ void job_end(struct job *job, int code, const struct error *err)
 	uint32_t session = job->member ? job->member->number : 0;
 
 	job_move(job, NULL);
+	g_free(job->asked);
 	g_free(job);
 	if (!request)
 		return;
@@ -74,6 +75,7 @@ void job_again(struct job *job)
 	g_queue_unlink(queue, &job->link);
 	g_queue_push_head_link(queue, &job->link);
 	job->sent = job->examined = job->pipelined = false;
+	g_clear_pointer(&job->asked, g_free);
 	job->submitted_ms = client_now(job->client); /* the silence so far was about another connection */
 	client_kick(job->client);
 	if (sent && request->ops->restart)

@@ -102,9 +102,9 @@ struct imap_request_ops {
 	/* The last moment to change `command`, by what this session can. Comes before each (re)send. May be NULL. */
 	void (*choose)(void *ctx, uint32_t capabilities);
 	/*
-	 * Untagged data that arrived while this request was the oldest on its connection and that
-	 * isn't the client's own business: FETCH, LIST, STATUS, SEARCH, ESEARCH, VANISHED, …
-	 * FETCH responses can be unsolicited (flags): look at items. May be NULL.
+	 * Untagged data of a kind that this request asked for, or that none in flight asked for while this one was
+	 * the oldest on its connection, and that isn't the client's own business: FETCH, LIST, STATUS, SEARCH,
+	 * ESEARCH, VANISHED, … FETCH responses can be unsolicited (flags): look at items. May be NULL.
 	 */
 	void (*response)(void *ctx, const struct imap_response *response);
 	/* Literals of BODY[], as in grammar.h. May be NULL: then they are skipped. */

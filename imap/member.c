@@ -2,6 +2,7 @@
 /* One connection of the pool, from its sign-in to its loss. */
 #include "imap/allow.h"
 #include "imap/pool.h"
+#include "imap/route.h"
 #include "src/base/log.h"
 #include "src/base/loop.h"
 
@@ -262,6 +263,8 @@ static void command_send(struct member *member, struct job *job)
 		job_end(job, err.code, &err);
 		return;
 	}
+	g_free(job->asked);
+	job->asked = g_strdup(request->command);
 	job->sent = true;
 	conn_flush(member->conn);
 }
@@ -348,10 +351,33 @@ static void status_untagged(struct member *member, const struct imap_response *r
 		client_pause(client, verdict.backoff_ms);
 }
 
-/* Data for the oldest request; while a mailbox is being opened, of the new one only. */
+/* The request that a response answers, cancelled or not; the oldest, where none of them asked for such. */
+static struct job *addressee(const struct member *member, const struct imap_response *response)
+{
+	for (GList *link = member->flight.head; link; link = link->next) {
+		struct job *job = link->data;
+
+		if (route_answers(job->asked, job->command.tag, response))
+			return job;
+	}
+	return oldest(member);
+}
+
+static struct job *addressee_of_body(const struct member *member)
+{
+	for (GList *link = member->flight.head; link; link = link->next) {
+		struct job *job = link->data;
+
+		if (route_wants_bodies(job->asked))
+			return job;
+	}
+	return oldest(member);
+}
+
+/* While a mailbox is being opened, data of the new one only. */
 static void pass_on(struct member *member, const struct imap_response *response)
 {
-	struct job *job = oldest(member);
+	struct job *job = addressee(member, response);
 
 	if (member->examining && !member->examine_told)
 		return;
@@ -397,7 +423,7 @@ static void on_response(void *ctx, const struct imap_response *response)
 static bool on_body_begin(void *ctx, const struct imap_literal *literal)
 {
 	struct member *member = ctx;
-	struct job *job = oldest(member);
+	struct job *job = addressee_of_body(member);
 
 	member->body_left = literal->size_bytes;
 	member->body_job = job;

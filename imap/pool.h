@@ -36,6 +36,7 @@ struct job {
 	GList link;
 	struct member *member; /* in flight */
 	struct conn_command command;
+	char *asked; /* its command as it was sent; NULL = not yet */
 	enum imap_class class;
 	bool sent;      /* EXAMINE or command: answers may have come */
 	bool examined;  /* as the request asked, on this member */

@@ -26,6 +26,8 @@ import time
 import xml.etree.ElementTree
 from dataclasses import dataclass, field
 
+import package
+
 PROJECT = pathlib.Path(__file__).resolve().parents[1]
 USER = "mailtree-test"
 DATA_OF_ROOT = "/var/cache/mailtree-tests"
@@ -243,6 +245,32 @@ def valgrind(folder):
     return counts
 
 
+# Installing
+
+def installed(folder):
+    with tempfile.TemporaryDirectory(prefix="mt-") as target:
+        return package_check(package.check_install, PROJECT / folder, target)
+
+
+def debian_package():
+    with tempfile.TemporaryDirectory(prefix="mt-") as target:
+        return package_check(package.check_deb, target)
+
+
+def package_check(check, *arguments):
+    try:
+        check(*arguments)
+    except package.PackageError as error:
+        raise StepError(str(error)) from None
+    return Counts(passed=1)
+
+
+def clean_root():
+    """As root only: an ordinary user can't make a system to try it in."""
+    run([sys.executable, PROJECT / "tests" / "clean_root.py"], "the package in a fresh system")
+    return Counts(passed=1)
+
+
 # Python tests
 
 @dataclass
@@ -314,17 +342,30 @@ def tests_of_the_house(stage):
                   TEST_TIMEOUT_S, STEP_TIMEOUT_S)
 
 
-def end_to_end(stage, folder, long=False, sanitized=False):
+def binary_for(stage, folder):
+    """Where the user of the tests can run it."""
     binary = PROJECT / folder / "mailtree"
     if not binary.exists():
         raise StepError(f"{folder}/mailtree isn't there")
-    if stage.identity:
-        # Where it was built, the user may not get to.
-        copy = stage.folder / folder
-        copy.mkdir(exist_ok=True)
-        shutil.copy2(binary, copy)
-        run(["chmod", "-R", "a+rX", copy], "chmod")
-        binary = copy / "mailtree"
+    if not stage.identity:
+        return binary
+    # Where it was built, the user may not get to.
+    copy = stage.folder / folder
+    copy.mkdir(exist_ok=True)
+    shutil.copy2(binary, copy)
+    run(["chmod", "-R", "a+rX", copy], "chmod")
+    return copy / "mailtree"
+
+
+def isolation(stage, folder):
+    """What one user gets of another's mount: as root."""
+    env = stage.environment(os.environ.get("HOME", "/root"), stage.folder / "lab",
+                            MAILTREE_BUILD=str(binary_for(stage, folder).parent))
+    return pytest(stage, PROJECT, [], env, ["tests/isolation"], TEST_TIMEOUT_S, STEP_TIMEOUT_S)
+
+
+def end_to_end(stage, folder, long=False, sanitized=False):
+    binary = binary_for(stage, folder)
     slowness = SLOWNESS_SANITIZED if sanitized else 1
     env = stage.environment(stage.folder / "home", stage.folder / "t", MAILTREE_BUILD=str(binary.parent),
                             MAILTREE_TEST_SLOWNESS=str(slowness))
@@ -425,9 +466,13 @@ def run_builds(suite, stage, options):
         if not suite.step(f"build{label}", build, folder, "-Dlibsecret=enabled", *meson_options):
             suite.cannot(f"tests{label}", "there is no build")
             continue
+        if not sanitized:
+            suite.step("installed files", installed, folder)
         suite.step(f"unit tests{label}", unit_tests, folder, SLOWNESS_SANITIZED if sanitized else 1, options.long)
         if folder != "build-tsan":
             suite.step(f"end-to-end tests{label}", end_to_end, stage, folder, options.long, sanitized)
+        if stage.identity and not sanitized:
+            suite.step("isolation of users", isolation, stage, folder)
 
 
 def run_long(suite):
@@ -454,6 +499,9 @@ def main():
             suite.step("manual pages", check_manuals)
             suite.step("what tests need from outside", prepare, stage)
             suite.step("lab, layers", tests_of_the_house, stage)
+            suite.step("Debian package", debian_package)
+            if options.long and os.geteuid() == 0:
+                suite.step("Debian package in a fresh system", clean_root)
             run_builds(suite, stage, options)
             if options.long:
                 run_long(suite)

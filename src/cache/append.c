@@ -369,7 +369,7 @@ void appender_write_bodies(struct cache *cache, struct op *ops)
 	bool written = true;
 
 	for (struct op *op = ops; op && written; op = op->next)
-		if (op->kind == OP_BODY)
+		if (op->kind == OP_BODY && op->key.folder < FOLDER_UNSTORED)
 			written = write_body(cache, gather, op);
 	if (!written || !gather_write(gather)) {
 		cache_warn(cache, "bodies can't be stored: %s", g_strerror(errno));

@@ -87,7 +87,10 @@ typedef void (*cache_folder_fn)(void *ctx, const struct cache_folder *folder);
 int cache_folders_load(struct cache *cache, cache_folder_fn fn, void *ctx, struct error *err);
 /* Insert or update by id (the caller gives ids: 1, 2, … unique; see cache_folder_id). */
 void cache_folder_put(struct cache *cache, const struct cache_folder *folder);
-/* The id that belongs to this raw name, for ever and in every process: allocated in a transaction of its own. */
+/*
+ * The id that belongs to this raw name, for ever and in every process: allocated in a transaction of its own. Where the
+ * index can't take it: a code, and an id of this process alone, under which nothing is stored.
+ */
 int cache_folder_id(struct cache *cache, const char *name, uint32_t *id_out, struct error *err);
 /* Forgets folder, messages and bodies. */
 void cache_folder_drop(struct cache *cache, uint32_t id);

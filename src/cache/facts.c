@@ -242,7 +242,7 @@ int cache_folder_id(struct cache *cache, const char *name, uint32_t *id_out, str
 
 	if (code == 0)
 		code = allocate(cache, S_FOLDER_ID, folder_id_new, name, 0, &id, err);
-	*id_out = (uint32_t)id;
+	*id_out = code < 0 ? FOLDER_UNSTORED + atomic_fetch_add(&cache->unstored_folders, 1) : (uint32_t)id;
 	return code < 0 ? code : 0;
 }
 

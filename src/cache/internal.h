@@ -33,6 +33,7 @@
 #include <sys/types.h>
 
 #define SCHEMA_VERSION 3
+#define FOLDER_UNSTORED 0x80000000u  /* ids from here on are in no index: stored ones end at INT32_MAX */
 #define TEXT_BYTES_MAX 4096u         /* one text field of a row */
 #define BATCH_UNITS_MAX 2000u        /* rows and bodies of one transaction */
 #define BATCH_BYTES_MAX (4u << 20)   /* bodies of one transaction */
@@ -390,6 +391,7 @@ struct cache {
 	unsigned gate_callers;
 	struct db *writer_db; /* by the gate's holder */
 	atomic_bool index_dead;
+	atomic_uint unstored_folders;
 
 	/* readers */
 	pthread_mutex_t pool_lock;

@@ -68,7 +68,8 @@ static bool start(struct cache_stream *stream, int fd)
 	if (!stream->name || append_name(stream->cache, fd, stream->key.folder, &offset)) {
 		stream->record_offset = offset;
 		stream->body_offset = offset + sizeof(stream->record);
-		if (reserve(fd, offset, stream->length + sizeof(stream->record)))
+		/* what isn't kept grows as it comes: who only announces gigabytes takes none */
+		if (!stream->name || reserve(fd, offset, stream->length + sizeof(stream->record)))
 			return true;
 	}
 	close(fd);

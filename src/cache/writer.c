@@ -241,6 +241,8 @@ static bool passes(struct cache *cache, const struct op *op)
 		return false;
 	if (op->kind == OP_TRAIT || op->kind == OP_HOUSEKEEP)
 		return true;
+	if (op->key.folder >= FOLDER_UNSTORED)
+		return false;
 	if (clears_folder(op)) {
 		g_hash_table_remove(cache->broken, GUINT_TO_POINTER(op->key.folder));
 		return true;

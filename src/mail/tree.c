@@ -254,9 +254,28 @@ static void link_all(struct mail *mail, GPtrArray *made)
 	link_made(mail, made);
 }
 
+/* Which folders there are, in a few octets: rows that got lost, as on a full disk, don't make a tree that looks
+ * complete. */
+struct tree_sum {
+	unsigned count;
+	uint32_t sum;
+};
+
+static void tree_sum_add(struct tree_sum *sum, const char *raw)
+{
+	sum->count++;
+	sum->sum += g_str_hash(raw);
+}
+
+static char *tree_sum_text(const struct tree_sum *sum, int64_t checked_at)
+{
+	return g_strdup_printf("%" G_GINT64_FORMAT " %u %08x", checked_at, sum->count, sum->sum);
+}
+
 struct loading {
 	struct mail *mail;
 	GPtrArray *made;
+	struct tree_sum sum;
 };
 
 static void load_folder(void *ctx, const struct cache_folder *row)
@@ -264,6 +283,7 @@ static void load_folder(void *ctx, const struct cache_folder *row)
 	struct loading *loading = ctx;
 	struct mail_folder *folder = ensure(loading->mail, row->name, row->delimiter, loading->made);
 
+	tree_sum_add(&loading->sum, row->name);
 	if (folder == loading->mail->root)
 		return;
 	folder->attributes = row->attributes;
@@ -280,7 +300,9 @@ int tree_load(struct mail *mail, struct error *err)
 	g_autoptr(GPtrArray) made = g_ptr_array_new();
 	g_autoptr(GArray) renamed = g_array_new(FALSE, FALSE, sizeof(struct renamed));
 	g_autofree char *known = cache_trait_get(mail->cache, "tree.checked_at");
-	struct loading loading = {mail, made};
+	g_autofree char *found = NULL;
+	struct loading loading = {.mail = mail, .made = made};
+	int64_t checked_at;
 	int code;
 
 	mail->by_raw = g_hash_table_new(g_str_hash, g_str_equal);
@@ -303,8 +325,12 @@ int tree_load(struct mail *mail, struct error *err)
 		g_free(g_array_index(renamed, struct renamed, i).name);
 	if (code)
 		return code;
+	checked_at = g_ascii_strtoll(known, NULL, 10);
+	found = tree_sum_text(&loading.sum, checked_at);
+	if (strcmp(found, known) != 0)
+		return 0;
 	mail->tree_known = true;
-	mail->tree_checked_at = g_ascii_strtoll(known, NULL, 10);
+	mail->tree_checked_at = checked_at;
 	return 0;
 }
 
@@ -473,7 +499,8 @@ static void apply(struct tree_check *check, uint32_t session)
 	uint64_t now_ms = clock_ms();
 	GHashTableIter iter;
 	struct mail_folder *folder;
-	char number[32];
+	g_autofree char *known = NULL;
+	struct tree_sum sum = {0};
 
 	g_hash_table_iter_init(&iter, mail->by_raw);
 	while (g_hash_table_iter_next(&iter, NULL, (void **)&folder))
@@ -537,10 +564,11 @@ static void apply(struct tree_check *check, uint32_t session)
 
 		tree_folder_row(folder, &row);
 		cache_folder_put(mail->cache, &row);
+		tree_sum_add(&sum, folder->raw);
 	}
 	mail->tree_checked_at = clock_unix();
-	g_snprintf(number, sizeof(number), "%" G_GINT64_FORMAT, mail->tree_checked_at);
-	cache_trait_put(mail->cache, "tree.checked_at", number);
+	known = tree_sum_text(&sum, mail->tree_checked_at);
+	cache_trait_put(mail->cache, "tree.checked_at", known);
 
 	for (guint i = 0; i < gone->len; i++) {
 		folder = gone->pdata[i];

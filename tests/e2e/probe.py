@@ -34,15 +34,19 @@ def failure(function, *arguments):
 
 def until_works(function, *arguments, timeout_s=20):
     """Its result; whatever error is over."""
-    found = []
+    found, errors = [], []
 
     def works():
         try:
             found.append(function(*arguments))
-        except OSError:
+        except OSError as error:
+            errors[:] = [error]
             return False
         return True
-    net.wait_until(works, timeout_s, f"{function.__name__}{arguments} to work", interval_s=0.1)
+    try:
+        net.wait_until(works, timeout_s, f"{function.__name__}{arguments} to work", interval_s=0.1)
+    except TimeoutError as error:
+        raise TimeoutError(f"{error}: {errors[0]}") from errors[0]
     return found[0]
 
 

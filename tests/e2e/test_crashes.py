@@ -12,6 +12,7 @@ import random
 import re
 import resource
 import shutil
+import sqlite3
 import subprocess
 import time
 
@@ -73,11 +74,11 @@ def fetched(mount):
 
 
 @contextlib.contextmanager
-def told(number):
+def told(number, mount):
     try:
         yield
     except (AssertionError, OSError, TimeoutError) as error:
-        raise AssertionError(f"round {number}: {error}") from error
+        raise AssertionError(f"round {number}: {error}; {mount.home.log().splitlines()[-8:]}") from error
 
 
 def kill(mount):
@@ -103,7 +104,7 @@ def test_killed_at_any_moment(count, folders, mount):
     reused = 0
     for number, folder in enumerate(truth):
         rng = random.Random(f"kill/{SEED + number}")
-        with told(SEED + number), concurrent.futures.ThreadPoolExecutor(3) as pool:
+        with told(SEED + number, tree), concurrent.futures.ThreadPoolExecutor(3) as pool:
             readers = [pool.submit(read_all, tree, name) for name in (folder, folder, rng.choice(list(truth)))]
             # That it is any moment is what is tested.
             time.sleep(rng.uniform(0, KILLED_WITHIN_S))
@@ -163,7 +164,7 @@ def test_a_disk_that_is_full(count, folders, mount, tmp_path):
     try:
         for number, folder in enumerate(truth):
             rng = random.Random(f"disk/{SEED + number}")
-            with told(SEED + number), concurrent.futures.ThreadPoolExecutor(2) as pool:
+            with told(SEED + number, tree), concurrent.futures.ThreadPoolExecutor(2) as pool:
                 readers = [pool.submit(check, tree, name, truth[name]) for name in (folder, rng.choice(list(truth)))]
                 time.sleep(rng.uniform(0, KILLED_WITHIN_S))
                 disk.full(rng)
@@ -183,6 +184,23 @@ def test_a_disk_that_is_full(count, folders, mount, tmp_path):
     finally:
         disk.free()
         shutil.rmtree(cache, ignore_errors=True)
+
+
+def test_a_folder_that_the_index_lost_isnt_gone(folders, mount):
+    """Its row didn't get there while the disk was full, what came after did: the tree is asked for again, or it fails."""
+    user, truth = folders(3)
+    tree = mount(user, sizes="exact")
+    os.listdir(tree)
+    tree.unmount()
+    [index] = (tree.home.path / "cache").rglob("index.db")
+    with sqlite3.connect(index) as connection:
+        assert connection.execute("DELETE FROM folder WHERE name = 'round1'").rowcount == 1
+    connection.close()
+    tree.remount(offline=True)
+    assert failure(os.listdir, tree) == "ENETUNREACH"
+    tree.remount(offline=False)
+    assert set(truth) <= set(os.listdir(tree))
+    check(tree, "round1", truth["round1"])
 
 
 def test_a_cache_that_becomes_read_only(folders, mount):
@@ -249,7 +267,7 @@ def test_files_of_the_cache_damaged(count, folders, mount):
     tree = mount(user, sizes="exact")
     for number in range(SEED, SEED + count):
         rng = random.Random(f"damage/{number}")
-        with told(number):
+        with told(number, tree):
             witness.assert_same(truth, witness.read_tree(tree, readers=2))
             if rng.random() < 0.3:
                 kill(tree)

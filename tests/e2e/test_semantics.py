@@ -1135,6 +1135,27 @@ class TestExtendedAttributes:
                 value.decode()
 
 
+class TestSearch:
+    """More is in test_search.py."""
+
+    def test_a_query_is_a_directory_of_links(self, place, filled, mount):
+        user, expected = filled(5)
+        mounted = mount(user)
+        root = mounted / ".mailtree" / "search"
+        client = place.imap(user)
+        client.select("INBOX", readonly=True)
+        client.literal = "голка-3".encode()
+        found = {int(uid) for uid in client.uid("SEARCH", "CHARSET", "UTF-8", "TEXT")[1][0].split()}
+        client.logout()
+        links = uids(root / "in:INBOX голка-3")
+        assert links.keys() == found != set()
+        for uid, link in links.items():
+            assert os.readlink(link) == f"../../../INBOX/{os.path.basename(link)}"
+            assert read(link) == expected[uid]
+        assert failure(os.stat, root / "form:x") == "EINVAL" and error_lines(mounted, "search form:x: form: no such field")
+        assert failure(os.stat, root / ".git") == "ENOENT" and os.listdir(root) == []
+
+
 class TestMaildirLayout:
     """The programs are in test_maildir.py."""
 

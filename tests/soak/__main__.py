@@ -104,7 +104,11 @@ class Soak:
             # A program that fails doesn't come back in the same millisecond.
             self._ended.wait(0.05)
         else:
-            self.wrong.append(f"{what}: {error}")
+            self._wrong(f"{what}: {error}")
+
+    def _wrong(self, problem):
+        self.wrong.append(problem)
+        print(f"{time.strftime('%H:%M:%S')} wrong: {problem}; {self.mount.errors()[-3:]}", flush=True)
 
     def _timed(self, function, *arguments):
         start = time.monotonic()
@@ -113,7 +117,7 @@ class Soak:
         finally:
             took = time.monotonic() - start
             if took > CALL_S * net.SLOWNESS:
-                self.wrong.append(f"{function.__name__}{arguments} took {took:.0f} s")
+                self._wrong(f"{function.__name__}{arguments} took {took:.0f} s")
 
     def _read(self):
         folder = self._rng.choice(FOLDERS)
@@ -121,7 +125,7 @@ class Soak:
         digest = self._timed(read_digest, self.mount / folder / f"{uid}.eml")
         self.counts["read"] += 1
         if digest != self.truth[folder][uid]:
-            self.wrong.append(f"{folder}, UID {uid}: wrong bytes")
+            self._wrong(f"{folder}, UID {uid}: wrong bytes")
         self._ended.wait(PAUSE_S)
 
     def _list(self):
@@ -129,7 +133,7 @@ class Soak:
         names = self._timed(os.listdir, self.mount / folder)
         self.counts["listed"] += 1
         if {int(match[1]) for name in names if (match := NAME.fullmatch(name))} != self.truth[folder].keys():
-            self.wrong.append(f"{folder}: an incomplete listing")
+            self._wrong(f"{folder}: an incomplete listing")
         self._ended.wait(10 * PAUSE_S)
 
     def _archive(self):

@@ -601,6 +601,53 @@ static void no_room_is_no_failure(void **state)
 	cache_close(cache);
 }
 
+static int name_without_room(const char *dir, int number)
+{
+	struct rlimit limit = {0, 0};
+	struct cache *cache;
+	struct error err;
+	uint32_t ids[20], stored;
+	int wrong = 0;
+
+	if (cache_open(dir, "imap.example.org", 993, "user", 0, &cache, &err) != 0)
+		return 1;
+	wrong |= cache_folder_id(cache, "stored", &stored, &err) != 0;
+	signal(SIGXFSZ, SIG_IGN);
+	setrlimit(RLIMIT_FSIZE, &limit);
+	for (uint32_t i = 0; i < G_N_ELEMENTS(ids); i++) {
+		g_autofree char *name = g_strdup_printf("folder%u", i);
+		struct cache_key key;
+
+		wrong |= cache_folder_id(cache, name, &ids[i], &err) == 0;
+		key = key_of(ids[i], 1);
+		for (uint32_t before = 0; before < i; before++)
+			wrong |= ids[before] == ids[i];
+		wrong |= ids[i] == stored || is_cached(cache, &key);
+		help_put(cache, &key);
+	}
+	cache_flush(cache);
+	for (uint32_t i = 0; i < G_N_ELEMENTS(ids); i++) {
+		struct cache_key key = key_of(ids[i], 1);
+
+		help_expect(cache, &key);
+	}
+	cache_close(cache);
+	return wrong;
+}
+
+/* The id of the folder that was stored last was given to those that couldn't be: they showed its mail. */
+static void folders_without_room_keep_apart(void **state)
+{
+	struct cache_stats stats;
+	struct cache *cache;
+
+	expect_success(in_child(name_without_room, *state, 0));
+	cache = help_open(*state, 0);
+	cache_stats(cache, &stats);
+	assert_int_equal(stats.messages, 0);
+	cache_close(cache);
+}
+
 static void expect_in_memory(const char *dir)
 {
 	struct cache *cache = help_open(dir, 0);
@@ -818,6 +865,7 @@ int main(void)
 		TEST(missing_and_cut_segments_are_misses),
 		TEST(an_index_replaced_under_us_is_not_believed),
 		TEST(no_room_is_no_failure),
+		TEST(folders_without_room_keep_apart),
 		TEST(without_a_directory_it_works_in_memory),
 		TEST(a_directory_of_others_is_refused),
 		TEST(readers_beside_a_writer),

@@ -412,6 +412,27 @@ static void test_pipelined_in_order(void **unused)
 	}
 }
 
+/* As Dovecot does: what answers a later command comes before an earlier one is done. */
+static void test_answered_in_another_order(void **unused)
+{
+	struct world w;
+
+	FOR_EACH_CUT(w)
+	{
+		w.server.scripts[0] = SIGN_IN INBOX ASKED(
+			"a", "1") "C: l LIST \"\" *\nC: f UID FETCH 1:* (UID FLAGS)\n"
+				  "S: * LIST () \"/\" INBOX\nS: * 2 FETCH (UID 2 FLAGS ())\nS: * LIST () \"/\" "
+		                  "Sent\nS: $l OK\n" BODY("1") "S: * 3 FETCH (UID 3 FLAGS ())\nS: $f OK\nS: $a OK\n";
+		world_ask(&w, "INBOX", FETCH_TEXT("1"));
+		world_ask(&w, NULL, "LIST \"\" *");
+		world_ask(&w, "INBOX", "UID FETCH 1:* (UID FLAGS)");
+		world_run(&w);
+		assert_events(&w.asks[0], "examined 7 3;" BODY_EVENTS("1") ";ok");
+		assert_events(&w.asks[1], "list INBOX;list Sent;ok");
+		assert_events(&w.asks[2], "examined 7 3;fetch 2;fetch 3;ok");
+	}
+}
+
 static void test_depth(void **unused)
 {
 	struct world w;
@@ -698,6 +719,7 @@ int main(void)
 		cmocka_unit_test(test_silent_sign_in),
 		cmocka_unit_test(test_secret_in_no_log),
 		cmocka_unit_test(test_pipelined_in_order),
+		cmocka_unit_test(test_answered_in_another_order),
 		cmocka_unit_test(test_depth),
 		cmocka_unit_test(test_another_mailbox_waits),
 		cmocka_unit_test(test_unsolicited_everywhere),

@@ -74,7 +74,7 @@ static void test_a_listing_tells_what_the_server_told(void **state)
 	open_inbox(f);
 	assert_listed(f, "1,2,3");
 	assert_true(mail_message_find(f->mail, f->folder, 2, &message));
-	assert_string_equal("user2@example.org_number-2", message.stem);
+	assert_string_equal("user2@example.org_number-2,-привіт", message.stem);
 	assert_int_equal(102, message.size_bytes);
 	assert_false(message.size_exact);
 	assert_int_equal(1000120, message.date);
