@@ -185,7 +185,11 @@ static void push_folder(struct notify *notify, const struct mail_event *event)
 		push_content(notify, parent);
 		break;
 	case MAIL_EVENT_FOLDER_GONE:
-		push(notify, DELETED, parent, event->name)->child = dir;
+		/*
+		 * Not DELETED: that marks the kernel's inode as dead for good, and a folder that is made anew under
+		 * this name is the same inode.
+		 */
+		push(notify, ENTRY, parent, event->name);
 		push_content(notify, parent);
 		break;
 	case MAIL_EVENT_FOLDER_RESET:

@@ -80,10 +80,17 @@ class Server:
         names = [folder] if folder else self.folders()
         self.rng.shuffle(names)
         for name in names:
-            if int(self.client.select(quote(name))[1][0]):
+            if self.count(name):
                 uids = self.client.uid("SEARCH", "ALL")[1][0].split()
                 return name, [uid.decode() for uid in uids]
         return None
+
+    def count(self, folder):
+        """Opens it, too."""
+        status, answer = self.client.select(quote(folder))
+        if status != "OK":
+            raise imaplib.IMAP4.abort(answer)
+        return int(answer[0])
 
     def some(self, uids):
         return ",".join(self.rng.sample(uids, self.rng.randint(1, max(1, len(uids) // 3))))
@@ -170,7 +177,7 @@ class Server:
     def thin_out(self):
         """Keeps the folders small."""
         for folder in self.folders():
-            count = int(self.client.select(quote(folder))[1][0])
+            count = self.count(folder)
             if count > MESSAGES_MAX:
                 uids = [uid.decode() for uid in self.client.uid("SEARCH", "ALL")[1][0].split()]
                 self.done(self.client.uid("STORE", ",".join(self.rng.sample(uids, count - MESSAGES_MAX // 2)), "+FLAGS.SILENT", "(\\Deleted)"))
@@ -178,7 +185,7 @@ class Server:
 
     @staticmethod
     def done(answer):
-        if b"SERVERBUG" in answer[1][0]:
+        if b"SERVERBUG" in (answer[1][0] or b""):
             # Dovecot's own: a session met what doveadm did to the folder.
             raise imaplib.IMAP4.abort(answer)
         assert answer[0] == "OK", answer

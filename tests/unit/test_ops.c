@@ -962,7 +962,7 @@ static void test_notify(void **state)
 	folder = fake_folder_add(house->mail, NULL, "New", 8, 0);
 	assert_told(notify, &told, "entry 1 New\ncontent 1\n");
 	fake_folder_remove(house->mail, folder);
-	assert_told(notify, &told, "deleted 1 800000000 New\ncontent 1\n");
+	assert_told(notify, &told, "entry 1 New\ncontent 1\n");
 	fake_folder_reset(house->mail, house->inbox, 1234);
 	assert_told(notify, &told, "entry 1 INBOX\ncontent 4d00000000\n");
 	notify_stop(notify);
