@@ -16,6 +16,7 @@
 #include "src/mail/query.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "src/base/banned.h"
@@ -32,6 +33,7 @@
 struct query_dir {
 	struct generated_node node; /* first */
 	struct query *query;
+	atomic_ullong listed; /* serial of the results that were opened last, 0 = none */
 };
 
 struct link {
@@ -188,23 +190,11 @@ static void query_dir_stat(struct ops *ops, struct generated_node *node, struct 
 	*timeout_out = OPS_CACHE_SECONDS;
 }
 
-static int query_dir_lookup(struct ops *ops, struct generated_node *node, const char *name, struct mail_waiter *waiter,
-	struct ops_entry *entry_out)
+static void results_lookup(struct ops *ops, const struct generated_node *node, const struct mail_results *results,
+	const char *name, uint32_t uid, struct ops_entry *entry_out)
 {
-	const struct query_dir *dir = (const struct query_dir *)node;
-	struct mail_results *results;
 	struct mail_hit hit;
-	uint32_t uid;
-	int code;
 
-	/* no message is called so: the server needn't be asked */
-	if (!link_name_parse(name, &uid)) {
-		entry_out->entry_timeout = OPS_CACHE_SECONDS;
-		return 0;
-	}
-	code = mail_search(ops->mail, dir->query, waiter, &results, NULL);
-	if (code != 0)
-		return ops_result(code);
 	for (guint i = 0; !entry_out->nodeid && mail_results_same_uid(results, uid, i, &hit); i++) {
 		char own[LINK_NAME_BYTES + 1];
 		struct mail_message message;
@@ -215,6 +205,32 @@ static int query_dir_lookup(struct ops *ops, struct generated_node *node, const 
 		if (strcmp(name, own) == 0)
 			link_enter(ops, node, name, &hit, &message, entry_out);
 	}
+}
+
+static int query_dir_lookup(struct ops *ops, struct generated_node *node, const char *name, struct mail_waiter *waiter,
+	struct ops_entry *entry_out)
+{
+	const struct query_dir *dir = (const struct query_dir *)node;
+	struct mail_results *results;
+	uint32_t uid;
+	int code;
+
+	/* no message is called so: the server needn't be asked */
+	if (!link_name_parse(name, &uid)) {
+		entry_out->entry_timeout = OPS_CACHE_SECONDS;
+		return 0;
+	}
+	/* whoever has listed them stats them now: that is no new question */
+	results = mail_results_known(ops->mail, atomic_load(&dir->listed));
+	if (results)
+		results_lookup(ops, node, results, name, uid, entry_out);
+	mail_results_unref(results);
+	if (entry_out->nodeid)
+		return 0;
+	code = mail_search(ops->mail, dir->query, waiter, &results, NULL);
+	if (code != 0)
+		return ops_result(code);
+	results_lookup(ops, node, results, name, uid, entry_out);
 	mail_results_unref(results);
 	return 0;
 }
@@ -222,12 +238,14 @@ static int query_dir_lookup(struct ops *ops, struct generated_node *node, const 
 static int query_dir_opendir(
 	struct ops *ops, struct generated_node *node, struct mail_waiter *waiter, uint64_t *handle_out)
 {
+	struct query_dir *dir = (struct query_dir *)node;
 	struct mail_results *results;
-	int code = mail_search(ops->mail, ((const struct query_dir *)node)->query, waiter, &results, NULL);
+	int code = mail_search(ops->mail, dir->query, waiter, &results, NULL);
 
 	if (code != 0)
 		return ops_result(code);
 	*handle_out = mail_results_serial(results);
+	atomic_store(&dir->listed, *handle_out);
 	mail_results_unref(results);
 	return 0;
 }

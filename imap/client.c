@@ -4,6 +4,7 @@
 #include "imap/pool.h"
 #include "src/base/log.h"
 #include "src/base/loop.h"
+#include "src/base/wake.h"
 
 #include <string.h>
 
@@ -387,13 +388,48 @@ static void surplus_close(struct imap_client *client)
 	}
 }
 
+/*
+ * The server has given up a client that slept, or the network is another one by now. All connections are opened anew,
+ * and what was under way is sent again: its silence was ours.
+ */
+static void slept_check(struct imap_client *client)
+{
+	uint64_t slept_ms = clock_slept_ms(), now = client_now(client);
+	/* two clocks are never read at once: the difference may be less than it was */
+	bool long_enough = (int64_t)(slept_ms - client->slept_ms) >= CLIENT_SLEPT_MS;
+	g_autoptr(GPtrArray) members = NULL;
+	struct error err = {0};
+
+	client->slept_ms = slept_ms;
+	if (!long_enough)
+		return;
+	error_set(&err, ERR_UNREACHABLE, "the machine slept");
+	log_info("imap: the machine slept: connections are opened anew");
+	members = g_ptr_array_copy(client->members, NULL, NULL);
+	for (guint i = 0; i < members->len; i++)
+		member_end(members->pdata[i], BLAME_NOBODY, &err);
+	for (size_t class = 0; class < G_N_ELEMENTS(client->waiting); class ++)
+		for (GList *link = client->waiting[class].head; link; link = link->next)
+			((struct job *)link->data)->submitted_ms = now;
+	client->open_not_before_ms = client->down_until_ms = 0;
+	client->watch.not_before_ms = client->watch.failures = 0;
+}
+
+static void on_resume(void *data)
+{
+	client_kick(data);
+}
+
 static void tick_run(void *data)
 {
 	struct imap_client *client = data;
-	uint64_t now = client_now(client);
-	g_autoptr(GPtrArray) members = g_ptr_array_copy(client->members, NULL, NULL);
+	g_autoptr(GPtrArray) members = NULL;
+	uint64_t now;
 
 	client->tick = NULL;
+	slept_check(client);
+	now = client_now(client);
+	members = g_ptr_array_copy(client->members, NULL, NULL);
 	/* what ends in here is buried, not freed */
 	for (guint i = 0; i < members->len; i++) {
 		struct member *member = members->pdata[i];
@@ -426,6 +462,7 @@ static void kick_run(void *data)
 	struct imap_client *client = data;
 
 	client->kick = NULL;
+	slept_check(client);
 	if (clock_ms() < client->down_until_ms &&
 		(client->waiting[IMAP_INTERACTIVE].length || client->waiting[IMAP_BULK].length)) {
 		struct error err = client->down_error;
@@ -458,6 +495,8 @@ struct imap_client *imap_client_new(struct loop *loop, const struct imap_client_
 	client->bucket.bytes_per_second = config->bytes_per_second;
 	client->members = g_ptr_array_new();
 	client->graveyard = g_ptr_array_new_with_free_func((GDestroyNotify)member_free);
+	client->resume = wake_new(loop, on_resume, client);
+	client->slept_ms = clock_slept_ms();
 	return client;
 }
 
@@ -487,6 +526,7 @@ void imap_client_free(struct imap_client *client)
 	loop_timer_cancel(client->tick);
 	loop_timer_cancel(client->grave);
 	loop_timer_cancel(client->wake);
+	wake_free(client->resume);
 	queue_forget(&client->waiting[IMAP_INTERACTIVE]);
 	queue_forget(&client->waiting[IMAP_BULK]);
 	queue_forget(&client->limbo);

@@ -27,6 +27,7 @@
 #define CLIENT_NOT_CONNECTED_TRIES 4u
 #define CLIENT_CANCELLED_BYTES_MAX (1024u * 1024u) /* more to come for a cancelled request: hang up instead */
 #define CLIENT_TAG_BYTES 14u                       /* tag, space, CRLF */
+#define CLIENT_SLEPT_MS 10000                      /* after so much sleep of the machine no connection is trusted */
 
 struct job {
 	struct imap_client *client;
@@ -141,6 +142,8 @@ struct imap_client {
 	struct loop_timer *grave; /* frees what has ended */
 	struct loop_timer *wake;  /* the end of a pause or a backoff */
 	uint64_t wake_ms;
+	struct wake *resume;
+	uint64_t slept_ms; /* clock_slept_ms() when it was looked at last */
 
 	GQueue waiting[2]; /* by class */
 	GQueue limbo;

@@ -19,14 +19,20 @@
 #include <curl/curl.h>
 #include <errno.h>
 #include <glib.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "src/base/banned.h"
 
+#define KEEPALIVE_IDLE_S 60l
+#define KEEPALIVE_EACH_S 15l
+#define KEEPALIVE_PROBES 4
 #define READ_BYTES_MAX (256l * 1024l) /* libcurl's own bound on one read */
 #define TLS_READ_AHEAD_BYTES (128u * 1024u)
 #define ROOTS_AFTER_MS 1u    /* when the connection is on its way */
@@ -422,6 +428,14 @@ static int url_set(struct curl_stream *c)
 	               : ERR_CONFIG;
 }
 
+static int on_socket_made(void *data, curl_socket_t fd, curlsocktype purpose)
+{
+	int probes = KEEPALIVE_PROBES;
+
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
+	return CURL_SOCKOPT_OK;
+}
+
 static void easy_set(struct curl_stream *c)
 {
 	CURL *easy = c->easy;
@@ -431,7 +445,11 @@ static void easy_set(struct curl_stream *c)
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1l);
 	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, c->curl_text);
 	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, READ_BYTES_MAX);
+	/* one that only listens must find out, too, that there is nobody any more: within two minutes */
 	curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1l);
+	curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, KEEPALIVE_IDLE_S);
+	curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, KEEPALIVE_EACH_S);
+	curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, on_socket_made);
 	/* the environment has no say in where mail is fetched from */
 	curl_easy_setopt(easy, CURLOPT_PROXY, "");
 	curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");

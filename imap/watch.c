@@ -210,7 +210,7 @@ bool watch_schedule(struct imap_client *client, bool may_have_more)
 		client_wake_at(client, member->idle_since_ms + client->tuning.watch_quiet_ms);
 		return false;
 	}
-	if (member && (free > 1 || !may_have_more)) {
+	if (member && (free > 1 || member->for_watch || !may_have_more)) {
 		begin(member);
 		return false;
 	}

@@ -30,7 +30,7 @@ ARROWS = {
 }
 PUBLIC = {
     "imap/grammar.h", "imap/client.h", "imap/stream.h", "src/auth/auth.h", "src/auth/login.h", "src/cache/cache.h", "src/mime/mime.h",
-    "src/mail/mail.h", "fs/fs.h", "fs/names.h",
+    "src/mail/mail.h", "src/mail/query.h", "fs/fs.h", "fs/names.h",
 }
 # Whoever puts a model together also says where its mail comes from, and explains what is wrong with a sign-in.
 PUBLIC_FOR_COMPOSITION = {

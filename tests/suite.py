@@ -26,6 +26,8 @@ import time
 import xml.etree.ElementTree
 from dataclasses import dataclass, field
 
+import package
+
 PROJECT = pathlib.Path(__file__).resolve().parents[1]
 USER = "mailtree-test"
 DATA_OF_ROOT = "/var/cache/mailtree-tests"
@@ -243,6 +245,32 @@ def valgrind(folder):
     return counts
 
 
+# Installing
+
+def installed(folder):
+    with tempfile.TemporaryDirectory(prefix="mt-") as target:
+        return package_check(package.check_install, PROJECT / folder, target)
+
+
+def debian_package():
+    with tempfile.TemporaryDirectory(prefix="mt-") as target:
+        return package_check(package.check_deb, target)
+
+
+def package_check(check, *arguments):
+    try:
+        check(*arguments)
+    except package.PackageError as error:
+        raise StepError(str(error)) from None
+    return Counts(passed=1)
+
+
+def clean_root():
+    """As root only: an ordinary user can't make a system to try it in."""
+    run([sys.executable, PROJECT / "tests" / "clean_root.py"], "the package in a fresh system")
+    return Counts(passed=1)
+
+
 # Python tests
 
 @dataclass
@@ -438,6 +466,8 @@ def run_builds(suite, stage, options):
         if not suite.step(f"build{label}", build, folder, "-Dlibsecret=enabled", *meson_options):
             suite.cannot(f"tests{label}", "there is no build")
             continue
+        if not sanitized:
+            suite.step("installed files", installed, folder)
         suite.step(f"unit tests{label}", unit_tests, folder, SLOWNESS_SANITIZED if sanitized else 1, options.long)
         if folder != "build-tsan":
             suite.step(f"end-to-end tests{label}", end_to_end, stage, folder, options.long, sanitized)
@@ -469,6 +499,9 @@ def main():
             suite.step("manual pages", check_manuals)
             suite.step("what tests need from outside", prepare, stage)
             suite.step("lab, layers", tests_of_the_house, stage)
+            suite.step("Debian package", debian_package)
+            if options.long and os.geteuid() == 0:
+                suite.step("Debian package in a fresh system", clean_root)
             run_builds(suite, stage, options)
             if options.long:
                 run_long(suite)

@@ -97,7 +97,7 @@ static int model_new(struct account *account, struct error *err)
 		.broken_stub = s->broken_stub,
 		.offline = s->offline,
 		.prefetch = !s->noprefetch,
-		.flags = s->xattr,
+		.flags = s->xattr || s->layout == LAYOUT_MAILDIR,
 		.maildir = s->layout == LAYOUT_MAILDIR,
 	};
 

@@ -91,7 +91,7 @@ const struct command command_search = {
 		"  words                          anywhere in the message\n\n"
 		"Values and words with spaces stand in double quotes, which the shell must leave alone.\n\n"
 		"Example:\n"
-		"  mailtree search work from:olena since:2026-01-01 рахунок\n"
+		"  mailtree search work from:olena since:2026-01-01 subject:рахунок\n"
 		"  mailtree search work 'in:\"Sent Items\" \"three words together\"' --json",
 	.arguments_min = 2,
 	.arguments_max = 1000,

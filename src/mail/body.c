@@ -356,7 +356,7 @@ static void look_at(struct mail *mail, struct mail_folder *folder, uint32_t uid,
 	row = folder->listing ? listing_find(folder->listing, uid) : NULL;
 	*look_out = (struct look){
 		.key = body_key(mail, folder, uid),
-		.gone = folder->gone,
+		.gone = folder->gone || (folder->attributes & MAIL_FOLDER_NOSELECT),
 		.loaded = folder->listing != NULL,
 		.listed = row != NULL,
 		.exact = row && (row->flags & ROW_SIZE_EXACT),

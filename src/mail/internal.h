@@ -231,6 +231,8 @@ void sync_free(struct sync *sync);
 void sync_kick(struct mail *mail, struct mail_folder *folder); /* a check now, for nobody in particular; loop only */
 void sync_check(struct mail *mail, struct mail_folder *folder, bool flags); /* the same; flags too */
 bool folder_load(struct mail *mail, struct mail_folder *folder);            /* from the cache; true = listing there */
+/* Nothing of its messages is shown any more; who waits for one gets `code`. The index isn't told. Loop only. */
+void folder_messages_forget(struct mail *mail, struct mail_folder *folder, int code, const char *why);
 /* Seconds of clock_ms() until which a check of now holds. */
 unsigned fresh_until(const struct mail *mail, uint64_t now_ms);
 
@@ -240,6 +242,31 @@ void watch_check_ended(struct mail *mail, struct mail_folder *folder, bool well)
 void watch_forget(struct mail *mail, struct mail_folder *folder); /* it is gone */
 char *watch_path(struct mail *mail); /* of the watched folder, g_free it; NULL = none; loop only */
 void watch_stop(struct mail *mail);
+
+/* results.c: what searches found */
+struct found {
+	uint32_t folder; /* index in folders */
+	uint32_t uid;
+};
+
+struct mail_results {
+	atomic_uint references;
+	char *text; /* of the query */
+	uint64_t as_of_ms;
+	uint64_t serial;
+	GPtrArray *folders; /* struct mail_folder, references */
+	GArray *numbers;    /* uint32_t: the message number of each */
+	GArray *found;      /* struct found */
+	GArray *by_uid;     /* guint: indices of found, in the order of UIDs */
+};
+struct mail_results *results_new(const char *text, uint64_t as_of_ms);
+/* All has been found. */
+void results_sort(struct mail_results *results);
+/* Young enough for who asks at `since_ms` (0 = now). A reference, or NULL. Any thread. */
+struct mail_results *results_find(struct mail *mail, const char *text, uint64_t since_ms);
+/* Takes over `results`, in place of those that the same query had. */
+void results_keep(struct mail *mail, struct mail_results *results);
+
 /* search.c */
 void searches_free(struct mail *mail);
 

@@ -198,6 +198,44 @@ int query_parse(const char *text, struct query **query_out, struct error *err)
 	return 0;
 }
 
+/* ---- matching here ---- */
+
+bool query_term_is_wide(const struct query_term *term)
+{
+	return term->text && !g_str_is_ascii(term->text);
+}
+
+/* As letters are compared: composed, without case. */
+static char *folded(const char *text)
+{
+	g_autofree char *composed = g_utf8_normalize(text, -1, G_NORMALIZE_ALL_COMPOSE);
+
+	return g_utf8_casefold(composed ? composed : text, -1);
+}
+
+static bool contains(const char *text, const char *part)
+{
+	g_autofree char *in = folded(text ? text : "");
+	g_autofree char *wanted = folded(part);
+
+	return strstr(in, wanted) != NULL;
+}
+
+bool query_matches_wide(const struct query *query, const char *from, const char *to, const char *subject)
+{
+	for (guint i = 0; i < query->terms->len; i++) {
+		const struct query_term *term = &g_array_index(query->terms, struct query_term, i);
+
+		if (!query_term_is_wide(term) || term->kind == QUERY_WORD)
+			continue;
+		if (!contains(term->kind == QUERY_FROM ? from : term->kind == QUERY_TO ? to : subject, term->text))
+			return false;
+	}
+	return true;
+}
+
+/* ---- as text ---- */
+
 static void quoted_append(GString *out, const char *text)
 {
 	g_string_append_c(out, '"');

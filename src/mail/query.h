@@ -15,6 +15,7 @@
 #include "src/base/error.h"
 
 #include <glib.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #define QUERY_BYTES_MAX 1000u /* of its text: with what else a command holds it fits into a line of 4096 */
@@ -46,5 +47,12 @@ struct query {
 /* ERR_INVALID with what is wrong. */
 int query_parse(const char *text, struct query **query_out, struct error *err);
 void query_free(struct query *query);
+/* It holds other letters than ASCII. */
+bool query_term_is_wide(const struct query_term *term);
+/*
+ * Whether `from`, `to` and `subject` (UTF-8, NULL = none) of a message have what those terms say that are wide,
+ * whatever the case of letters. Wide words aren't looked at.
+ */
+bool query_matches_wide(const struct query *query, const char *from, const char *to, const char *subject);
 /* Equal texts mean equal queries; g_free it. */
 char *query_text(const struct query *query);

@@ -18,22 +18,7 @@
 #define PARTS_AT_ONCE 8u       /* folders of one search that are asked at once: some for each connection */
 #define INTERACTIVE_FOLDERS 4u /* more are bulk work, which leaves a connection to who reads */
 #define ASKED_AGAIN_MAX 2u     /* of a folder that is numbered anew while it is searched */
-
-struct found {
-	uint32_t folder; /* index in folders */
-	uint32_t uid;
-};
-
-struct mail_results {
-	atomic_uint references;
-	char *text; /* of the query */
-	uint64_t as_of_ms;
-	uint64_t serial;
-	GPtrArray *folders; /* struct mail_folder, references */
-	GArray *numbers;    /* uint32_t: the message number of each */
-	GArray *found;      /* struct found */
-	GArray *by_uid;     /* guint: indices of found, in the order of UIDs */
-};
+#define MATCHED_AT_ONCE 200u   /* messages that are matched here before the loop's other business has its turn */
 
 struct search {
 	struct mail *mail;
@@ -55,184 +40,13 @@ struct part {
 	struct search *search;
 	struct mail_folder *folder; /* a reference */
 	struct source_search_job job;
-	struct imap_set uids;
+	struct imap_set uids, matching;
 	uint32_t uidvalidity;
 	unsigned asked;
-	bool checked; /* its listing is as new as the search */
+	bool checked;     /* its listing is as new as the search */
+	bool narrow;      /* what isn't ASCII in the query is to be matched here */
+	uint32_t matched; /* up to this UID */
 };
-
-/* ---- results ---- */
-
-static struct mail_results *results_new(const char *text, uint64_t as_of_ms)
-{
-	struct mail_results *results = g_new0(struct mail_results, 1);
-
-	atomic_init(&results->references, 1);
-	results->text = g_strdup(text);
-	results->as_of_ms = as_of_ms;
-	results->folders = g_ptr_array_new_with_free_func((GDestroyNotify)mail_folder_unref);
-	results->numbers = g_array_new(FALSE, FALSE, sizeof(uint32_t));
-	results->found = g_array_new(FALSE, FALSE, sizeof(struct found));
-	return results;
-}
-
-struct mail_results *mail_results_ref(struct mail_results *results)
-{
-	atomic_fetch_add(&results->references, 1);
-	return results;
-}
-
-void mail_results_unref(struct mail_results *results)
-{
-	if (!results || atomic_fetch_sub(&results->references, 1) != 1)
-		return;
-	g_ptr_array_unref(results->folders);
-	g_array_unref(results->numbers);
-	g_array_unref(results->found);
-	if (results->by_uid)
-		g_array_unref(results->by_uid);
-	g_free(results->text);
-	g_free(results);
-}
-
-guint mail_results_count(const struct mail_results *results)
-{
-	return results->found->len;
-}
-
-void mail_results_get(const struct mail_results *results, guint index, struct mail_hit *hit_out)
-{
-	struct found found = g_array_index(results->found, struct found, index);
-
-	*hit_out = (struct mail_hit){
-		.folder = results->folders->pdata[found.folder],
-		.message_number = g_array_index(results->numbers, uint32_t, found.folder),
-		.uid = found.uid,
-	};
-}
-
-static uint32_t uid_at(const struct mail_results *results, guint at)
-{
-	return g_array_index(results->found, struct found, g_array_index(results->by_uid, guint, at)).uid;
-}
-
-bool mail_results_same_uid(const struct mail_results *results, uint32_t uid, guint index, struct mail_hit *hit_out)
-{
-	guint low = 0, high = results->by_uid->len;
-
-	while (low < high) {
-		guint middle = low + (high - low) / 2;
-
-		if (uid_at(results, middle) < uid)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	if (index >= results->by_uid->len - low || uid_at(results, low + index) != uid)
-		return false;
-	mail_results_get(results, g_array_index(results->by_uid, guint, low + index), hit_out);
-	return true;
-}
-
-uint64_t mail_results_serial(const struct mail_results *results)
-{
-	return results->serial;
-}
-
-struct mail_results *mail_results_known(struct mail *mail, uint64_t serial)
-{
-	struct mail_results *found = NULL;
-
-	pthread_mutex_lock(&mail->results_lock);
-	for (GList *link = mail->results.tail; link && !found; link = link->prev) {
-		struct mail_results *results = link->data;
-
-		if (results->serial == serial)
-			found = mail_results_ref(results);
-	}
-	pthread_mutex_unlock(&mail->results_lock);
-	return found;
-}
-
-static int found_compare(gconstpointer a, gconstpointer b, gpointer data)
-{
-	const struct found *left = a, *right = b;
-	const struct mail_results *results = data;
-
-	if (left->folder != right->folder) {
-		const struct mail_folder *x = results->folders->pdata[left->folder];
-		const struct mail_folder *y = results->folders->pdata[right->folder];
-
-		return x->number < y->number ? -1 : x->number > y->number;
-	}
-	return left->uid < right->uid ? -1 : left->uid > right->uid;
-}
-
-static int uid_compare(gconstpointer a, gconstpointer b, gpointer data)
-{
-	const struct mail_results *results = data;
-	guint left = *(const guint *)a, right = *(const guint *)b;
-	uint32_t x = g_array_index(results->found, struct found, left).uid;
-	uint32_t y = g_array_index(results->found, struct found, right).uid;
-
-	if (x != y)
-		return x < y ? -1 : 1;
-	return left < right ? -1 : left > right;
-}
-
-static void results_sort(struct mail_results *results)
-{
-	g_array_sort_with_data(results->found, found_compare, results);
-	results->by_uid = g_array_sized_new(FALSE, FALSE, sizeof(guint), results->found->len);
-	for (guint i = 0; i < results->found->len; i++)
-		g_array_append_val(results->by_uid, i);
-	g_array_sort_with_data(results->by_uid, uid_compare, results);
-}
-
-/* Young enough for who asks at `since_ms` (0 = now). A reference, or NULL. */
-static struct mail_results *results_find(struct mail *mail, const char *text, uint64_t since_ms)
-{
-	struct mail_results *found = NULL;
-	uint64_t now_ms = clock_ms();
-
-	pthread_mutex_lock(&mail->results_lock);
-	for (GList *link = mail->results.tail; link && !found; link = link->prev) {
-		struct mail_results *results = link->data;
-
-		if (strcmp(results->text, text) != 0)
-			continue;
-		if (now_ms - results->as_of_ms >= mail->config.poll_s * 1000ull &&
-			!(since_ms && results->as_of_ms >= since_ms))
-			break;
-		found = mail_results_ref(results);
-		g_queue_unlink(&mail->results, link);
-		g_queue_push_tail_link(&mail->results, link);
-	}
-	pthread_mutex_unlock(&mail->results_lock);
-	return found;
-}
-
-/* Takes over `results`, in place of those that the same query had. */
-static void results_keep(struct mail *mail, struct mail_results *results)
-{
-	g_autoptr(GPtrArray) dropped = g_ptr_array_new_with_free_func((GDestroyNotify)mail_results_unref);
-
-	pthread_mutex_lock(&mail->results_lock);
-	results->serial = ++mail->results_serial;
-	for (GList *link = mail->results.head, *next; link; link = next) {
-		struct mail_results *other = link->data;
-
-		next = link->next;
-		if (strcmp(other->text, results->text) != 0)
-			continue;
-		g_queue_delete_link(&mail->results, link);
-		g_ptr_array_add(dropped, other);
-	}
-	g_queue_push_tail(&mail->results, results);
-	if (mail->results.length > MAIL_RESULTS_MAX)
-		g_ptr_array_add(dropped, g_queue_pop_head(&mail->results));
-	pthread_mutex_unlock(&mail->results_lock);
-}
 
 /* ---- a search under way ---- */
 
@@ -243,6 +57,7 @@ static void part_free(struct part *part)
 {
 	g_queue_remove(&part->search->parts, part);
 	imap_set_fini(&part->uids);
+	imap_set_fini(&part->matching);
 	mail_folder_unref(part->folder);
 	g_free(part);
 }
@@ -300,6 +115,8 @@ static void part_ask(struct part *part)
 	struct mail *mail = part->search->mail;
 
 	part->asked++;
+	part->matched = 0;
+	imap_set_clear(&part->matching);
 	part->job.uidvalidity = part->folder->state.uidvalidity;
 	imap_set_clear(&part->uids);
 	mail->source->ops->search(mail->source, &part->job);
@@ -355,6 +172,49 @@ static void part_collect(struct part *part)
 	g_array_append_val(results->numbers, folder->message_number);
 }
 
+/* Takes those that don't match what the server couldn't look for out of what it found, some at a time. */
+static void part_match(void *data)
+{
+	struct part *part = data;
+	struct search *search = part->search;
+	struct listing *listing = part->folder->listing;
+	unsigned left = MATCHED_AT_ONCE;
+	guint at = listing ? listing_after(listing, part->matched) : 0;
+
+	for (; listing && at < listing->rows->len && left; at++) {
+		uint32_t uid = g_array_index(listing->rows, struct row, at).uid;
+		struct mail_details details = {0};
+
+		part->matched = uid;
+		if (!imap_set_has(&part->uids, uid))
+			continue;
+		left--;
+		if (mail_message_details(search->mail, part->folder, uid, &details, NULL) == 0 &&
+			query_matches_wide(search->query, details.from, details.to, details.subject))
+			imap_set_add(&part->matching, uid, uid);
+		mail_details_fini(&details);
+	}
+	if (listing && at < listing->rows->len && !search->error.code) {
+		loop_post(search->mail->loop, part_match, part);
+		return;
+	}
+	imap_set_fini(&part->uids);
+	part->uids = part->matching;
+	imap_set_init(&part->matching);
+	part_collect(part);
+	part_end(part);
+}
+
+static void part_take(struct part *part)
+{
+	if (part->narrow && part->uids.ranges->len) {
+		part_match(part);
+		return;
+	}
+	part_collect(part);
+	part_end(part);
+}
+
 static void part_checked(struct part *part, int code)
 {
 	if (code) {
@@ -366,8 +226,7 @@ static void part_checked(struct part *part, int code)
 		part_ask(part);
 		return;
 	}
-	part_collect(part);
-	part_end(part);
+	part_take(part);
 }
 
 static void on_checked(struct mail_waiter *waiter, int code)
@@ -385,9 +244,11 @@ static void part_check(struct part *part)
 		part_checked(part, code);
 }
 
-static void on_found(void *ctx, uint32_t uidvalidity, const struct imap_set *uids)
+static void on_found(void *ctx, uint32_t uidvalidity, const struct imap_set *uids, bool narrow)
 {
 	struct part *part = ctx;
+
+	part->narrow = narrow;
 
 	part->uidvalidity = uidvalidity;
 	for (guint i = 0; i < uids->ranges->len; i++) {
@@ -395,6 +256,17 @@ static void on_found(void *ctx, uint32_t uidvalidity, const struct imap_set *uid
 
 		imap_set_add(&part->uids, range.first, range.last);
 	}
+}
+
+static bool has_wide_word(const struct query *query)
+{
+	for (guint i = 0; i < query->terms->len; i++) {
+		const struct query_term *term = &g_array_index(query->terms, struct query_term, i);
+
+		if (term->kind == QUERY_WORD && query_term_is_wide(term))
+			return true;
+	}
+	return false;
 }
 
 static void on_done(void *ctx, int code, const struct error *err)
@@ -410,14 +282,24 @@ static void on_done(void *ctx, int code, const struct error *err)
 		part_fail(part, code, err);
 		return;
 	}
+	if (part->narrow && has_wide_word(part->search->query)) {
+		struct search *search = part->search;
+
+		if (!search->error.code) {
+			error_set(&search->error, ERR_INVALID, "the server looks for words in ASCII only");
+			error_hint(&search->error,
+				"from:, to: and subject: find other letters, and so does grep in .mailtree/text");
+		}
+		part_end(part);
+		return;
+	}
 	if (part->uids.ranges->len)
 		folder_load(part->search->mail, part->folder);
 	if (part->uids.ranges->len && !part->checked && !is_listed(part)) {
 		part_check(part);
 		return;
 	}
-	part_collect(part);
-	part_end(part);
+	part_take(part);
 }
 
 static void part_start(struct search *search, struct mail_folder *folder)
@@ -427,6 +309,7 @@ static void part_start(struct search *search, struct mail_folder *folder)
 	part->search = search;
 	part->folder = mail_folder_ref(folder);
 	imap_set_init(&part->uids);
+	imap_set_init(&part->matching);
 	part->job = (struct source_search_job){
 		.name = folder->raw,
 		.query = search->query,

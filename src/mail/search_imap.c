@@ -2,8 +2,9 @@
 /*
  * UID SEARCH (RFC 3501 6.4.4), with RETURN (ALL) where the server has ESEARCH (RFC 4731).
  *
- * What isn't ASCII goes in literals, with CHARSET UTF-8. A server that refuses that is asked once more without, with
- * the same octets: some take 8-bit text as it is and only stumble over the word CHARSET.
+ * What isn't ASCII goes in literals, with CHARSET UTF-8. Exchange knows ASCII alone ("NO [BADCHARSET (US-ASCII)]"), and
+ * finds nothing for such octets without a charset: a server that refuses is asked for what is ASCII in the query, and
+ * the job is told that the rest is its own affair.
  */
 #include "src/base/log.h"
 #include "src/mail/query.h"
@@ -21,19 +22,16 @@ struct search_run {
 	struct imap_set uids;
 	uint32_t uidvalidity, capabilities;
 	bool wide;            /* the query has more than ASCII */
-	bool plain;           /* CHARSET isn't said */
-	struct error refusal; /* of CHARSET */
+	bool narrow;          /* only what is ASCII in it is asked for */
+	struct error refusal; /* of the rest */
 };
 
-static bool is_ascii(const struct query *query)
+static bool is_wide(const struct query *query)
 {
-	for (guint i = 0; i < query->terms->len; i++) {
-		const char *text = g_array_index(query->terms, struct query_term, i).text;
-
-		if (text && !g_str_is_ascii(text))
-			return false;
-	}
-	return true;
+	for (guint i = 0; i < query->terms->len; i++)
+		if (query_term_is_wide(&g_array_index(query->terms, struct query_term, i)))
+			return true;
+	return false;
 }
 
 /* No text ends a line: query_parse() lets no control through, and allow_command() looks once more. */
@@ -71,14 +69,23 @@ static void term_append(GString *command, const struct query_term *term)
 static void command_make(struct search_run *run)
 {
 	const struct query *query = run->job->query;
+	bool any = false;
 
 	g_string_assign(run->command, "UID SEARCH");
 	if (run->capabilities & IMAP_CAP_ESEARCH)
 		g_string_append(run->command, " RETURN (ALL)");
-	if (run->wide && !run->plain)
+	if (run->wide && !run->narrow)
 		g_string_append(run->command, " CHARSET UTF-8");
-	for (guint i = 0; i < query->terms->len; i++)
-		term_append(run->command, &g_array_index(query->terms, struct query_term, i));
+	for (guint i = 0; i < query->terms->len; i++) {
+		const struct query_term *term = &g_array_index(query->terms, struct query_term, i);
+
+		if (run->narrow && query_term_is_wide(term))
+			continue;
+		term_append(run->command, term);
+		any = true;
+	}
+	if (!any)
+		g_string_append(run->command, " ALL");
 	run->request.command = run->command->str;
 }
 
@@ -129,23 +136,23 @@ static void on_done(void *ctx, int code, const struct error *err)
 	struct source_search_job *job = run->job;
 	struct error problem = {0};
 
-	if (code == ERR_REFUSED && run->wide && !run->plain) {
-		log_info("the server refuses CHARSET UTF-8 (%s): asking without", err->text);
+	if (code == ERR_REFUSED && run->wide && !run->narrow) {
+		log_info("the server refuses to search for other letters than ASCII (%s)", err->text);
 		run->refusal = *err;
-		run->plain = true;
+		run->narrow = true;
 		imap_set_clear(&run->uids);
 		command_make(run);
 		imap_client_submit(run->source->client, &run->request);
 		return;
 	}
 	/* from now on that is the first try */
-	if (!code && run->plain)
-		run->source->search_plain = true;
+	if (!code && run->narrow)
+		run->source->search_ascii = true;
 	if (code) {
 		error_copy(&problem, run->refusal.code && code == ERR_REFUSED ? &run->refusal : err);
 		problem.code = code;
 	} else {
-		job->found(job->ctx, run->uidvalidity, &run->uids);
+		job->found(job->ctx, run->uidvalidity, &run->uids, run->narrow);
 	}
 	run_free(run);
 	job->done(job->ctx, code, &problem);
@@ -162,8 +169,8 @@ void source_imap_search(struct mail_source *base, struct source_search_job *job)
 	run->job = job;
 	run->command = g_string_new(NULL);
 	imap_set_init(&run->uids);
-	run->wide = !is_ascii(job->query);
-	run->plain = run->wide && run->source->search_plain;
+	run->wide = is_wide(job->query);
+	run->narrow = run->wide && run->source->search_ascii;
 	run->request = (struct imap_request){
 		.mailbox = job->name,
 		.uidvalidity = job->uidvalidity,

@@ -109,8 +109,11 @@ struct source_search_job {
 	uint32_t uidvalidity;      /* expected: another is ERR_RENUMBERED; 0 = any */
 	const struct query *query; /* its terms; the folder in it means nothing here */
 	bool bulk;
-	/* All that match, once, before `done` with 0. */
-	void (*found)(void *ctx, uint32_t uidvalidity, const struct imap_set *uids);
+	/*
+	 * All that match, once, before `done` with 0. `narrow`: the server knows no other letters than ASCII, and they
+	 * match the rest of the query alone (query_term_is_wide()).
+	 */
+	void (*found)(void *ctx, uint32_t uidvalidity, const struct imap_set *uids, bool narrow);
 	void (*done)(void *ctx, int code, const struct error *err);
 	void *ctx;
 };

@@ -19,7 +19,7 @@ struct source_imap {
 	GQueue lists;      /* struct list_run */
 	GQueue syncs;      /* struct run */
 	GQueue searches;   /* struct search_run */
-	bool search_plain; /* this server searches for UTF-8 only where CHARSET isn't said */
+	bool search_ascii; /* this server searches for nothing else */
 };
 
 void source_imap_sync(struct mail_source *source, struct source_sync_job *job);

@@ -114,20 +114,15 @@ static struct cache_batch *batch(struct sync *sync)
 	return sync->batch;
 }
 
-/* Its messages are others from now on: nothing of the old ones is shown any more. */
-static void folder_reset(struct sync *sync)
+void folder_messages_forget(struct mail *mail, struct mail_folder *folder, int code, const char *why)
 {
-	struct mail *mail = sync->mail;
-	struct mail_folder *folder = sync->folder;
 	struct mail_event event = {.type = MAIL_EVENT_FOLDER_RESET, .folder = folder};
 	struct listing *old;
 	struct error err;
 
-	error_set(&err, ERR_RENUMBERED, "the folder's messages were numbered anew");
+	error_set(&err, code, "%s", why);
 	walk_free(folder);
-	fetch_stop_all(folder, ERR_RENUMBERED, &err);
-	if (folder->message_number)
-		sync->old_uidvalidity = folder->state.uidvalidity;
+	fetch_stop_all(folder, code, &err);
 	pthread_mutex_lock(&mail->load_lock);
 	pthread_rwlock_wrlock(&mail->lock);
 	old = folder->listing;
@@ -154,12 +149,16 @@ static void on_opened(void *ctx, const struct source_state *state, bool reset)
 	sync->state = *state;
 	sync->reset = reset;
 	if (reset) {
+		struct mail_folder *folder = sync->folder;
 		struct cache_folder row;
 
-		folder_reset(sync);
+		if (folder->message_number)
+			sync->old_uidvalidity = folder->state.uidvalidity;
+		/* they are others from now on */
+		folder_messages_forget(sync->mail, folder, ERR_RENUMBERED, "the folder's messages were numbered anew");
 		/* if this ends half-way, what the index has of it is void */
 		batch(sync);
-		tree_folder_row(sync->folder, &row);
+		tree_folder_row(folder, &row);
 		cache_batch_folder(sync->batch, &row);
 		batch_submit(sync);
 	}
@@ -533,6 +532,8 @@ static void on_done(void *ctx, int code, const struct error *err)
 		code = error_set(&problem, ERR_PROTOCOL, "%s holds more messages than mailtree can list", folder->raw);
 	else if (code)
 		error_copy(&problem, err);
+	else if (folder->attributes & MAIL_FOLDER_NOSELECT)
+		code = error_set(&problem, ERR_GONE, "the folder holds no messages any more");
 	if (!code && sync->other) {
 		/* same numbers, other messages: the folder is rebuilt from nothing */
 		log_warning("%s: known messages are others now: reading the folder anew", folder->raw);

@@ -3,7 +3,8 @@
  * The folder tree: read from the cache at the start, compared with the server's LIST from then on.
  *
  * The loop alone changes it, under the write lock; `by_raw` is the loop's own. A folder that a LIST lacks stays
- * until a LIST of another session lacks it too: servers have been seen to answer half a list.
+ * until a LIST of another session lacks it too: servers have been seen to answer half a list. One that is said to hold
+ * no messages any more (it was deleted, and has children) keeps them until then, likewise.
  */
 #include "src/base/limits.h"
 #include "src/base/log.h"
@@ -467,12 +468,33 @@ static void folder_event(struct mail *mail, enum mail_event_type type, struct ma
 	mail_emit(mail, &event);
 }
 
+static bool holds_no_more(const struct mail_folder *folder, const struct source_folder *told)
+{
+	return folder->checked_at && !(folder->attributes & MAIL_FOLDER_NOSELECT) &&
+	       (told->attributes & MAIL_FOLDER_NOSELECT);
+}
+
+/* What was in it is as gone as if it weren't there at all. */
+static void messages_drop(struct mail *mail, struct mail_folder *folder)
+{
+	struct cache_batch *batch = cache_batch_new(mail->cache, folder->cache_id);
+	struct cache_folder row;
+
+	watch_forget(mail, folder);
+	folder_messages_forget(mail, folder, ERR_GONE, "the folder is gone on the server");
+	cache_batch_clear(batch);
+	tree_folder_row(folder, &row);
+	cache_batch_folder(batch, &row);
+	cache_batch_submit(batch);
+}
+
 static void apply(struct tree_check *check, uint32_t session)
 {
 	struct mail *mail = check->mail;
 	g_autoptr(GPtrArray) made = g_ptr_array_new();
 	g_autoptr(GPtrArray) gone = g_ptr_array_new_with_free_func((GDestroyNotify)mail_folder_unref);
 	g_autoptr(GPtrArray) gone_parents = g_ptr_array_new();
+	g_autoptr(GPtrArray) emptied = g_ptr_array_new();
 	g_autoptr(GArray) renamed = g_array_new(FALSE, FALSE, sizeof(struct renamed));
 	uint64_t now_ms = clock_ms();
 	GHashTableIter iter;
@@ -489,7 +511,7 @@ static void apply(struct tree_check *check, uint32_t session)
 		bool unchanged;
 
 		folder = ensure(mail, listed->raw, listed->folder.delimiter, made);
-		folder->listed = folder != mail->root;
+		folder->listed = folder != mail->root && !holds_no_more(folder, &listed->folder);
 		if (!folder->listed)
 			continue;
 		pthread_rwlock_wrlock(&mail->lock);
@@ -525,12 +547,17 @@ static void apply(struct tree_check *check, uint32_t session)
 	link_all(mail, made);
 	g_hash_table_iter_init(&iter, mail->by_raw);
 	while (g_hash_table_iter_next(&iter, NULL, (void **)&folder))
-		if (folder->seen && !folder->listed && !folder->missing)
+		if (folder->seen && !folder->listed && !folder->missing) {
+			if (!(folder->attributes & MAIL_FOLDER_NOSELECT) && folder->checked_at)
+				g_ptr_array_add(emptied, folder);
 			folder->attributes = MAIL_FOLDER_NOSELECT | (folder->attributes & MAIL_FOLDER_INBOX);
+		}
 	names_assign_all(mail, renamed);
 	mail->tree_known = true;
 	pthread_rwlock_unlock(&mail->lock);
 
+	for (guint i = 0; i < emptied->len; i++)
+		messages_drop(mail, emptied->pdata[i]);
 	g_hash_table_iter_init(&iter, mail->by_raw);
 	while (g_hash_table_iter_next(&iter, NULL, (void **)&folder)) {
 		struct cache_folder row;

@@ -12,7 +12,7 @@ import pytest
 from lab import maildir, net
 from lab.place import OLENA, TEAM, sasl
 
-COMMANDS = ("setup", "warm", "doctor", "mount", "umount", "login", "logout", "ls", "cat", "status", "token", "cache")
+COMMANDS = ("setup", "search", "warm", "doctor", "mount", "umount", "login", "logout", "ls", "cat", "status", "token", "cache")
 GENERIC = "[work]\nhost = 127.0.0.1\nuser = olena@contoso.example\nauth = password\npassword_file = pw\n"
 
 
@@ -90,7 +90,6 @@ def test_global_options_stand_in_front_or_behind(home):
     (GENERIC.replace("auth = password", "auth = magic"), ["config:4", "auth"]),
     ("no group\n", ["config:1"]),
     (GENERIC + "write = true\n", ["write"]),
-    (GENERIC + "layout = maildir\n", ["layout"]),
 ], ids=repr)
 def test_configuration_errors_exit_5_and_name_the_place(home, text, words):
     if text is not None:

@@ -810,6 +810,47 @@ def disk_bytes(root):
     return sum(path.lstat().st_blocks * 512 for path in root.rglob("*"))
 
 
+class TestChangesAppear:
+    """More in test_watch.py and test_model.py."""
+
+    def test_in_the_folder_in_use_by_themselves(self, place, mount, filled):
+        user, expected = filled(5)
+        mounted = mount(user, poll=36_000, xattr=True)
+        listed = uids(mounted / "INBOX")
+        until_true(lambda: mounted.status()["watching"] == "INBOX")
+        deliver(place, user, mail(6).content)
+        with within(4):
+            until_true(lambda: failure(os.stat, mounted / "INBOX" / "6.eml") is None)
+        assert sorted(uids(mounted / "INBOX")) == [1, 2, 3, 4, 5, 6]
+        client = place.imap(user)
+        client.select("INBOX")
+        client.uid("STORE", "3", "FLAGS", "(\\Flagged)")
+        client.uid("STORE", "2", "+FLAGS", "(\\Deleted)")
+        client.expunge()
+        with within(4):
+            until_true(lambda: failure(os.stat, listed[2]) == "ENOENT")
+            until_true(lambda: os.getxattr(listed[3], "user.mail.flags") == b"\\Flagged")
+        assert sorted(uids(mounted / "INBOX")) == [1, 3, 4, 5, 6]
+        client.logout()
+
+    def test_elsewhere_after_poll(self, place, mount, filled):
+        user, _ = filled(2)
+        mounted = mount(user, poll=1)
+        os.listdir(mounted)
+        client = place.imap(user)
+        client.create("Later")
+        client.append("Later", None, None, mail(1).content)
+        until_true(lambda: "Later" in os.listdir(mounted))
+        assert list(uids(mounted / "Later")) == [1]
+        os.listdir(mounted / "INBOX")
+        client.append("Later", None, None, mail(2).content)
+        until_true(lambda: list(uids(mounted / "Later")) == [1, 2])
+        client.delete("Later")
+        until_true(lambda: "Later" not in os.listdir(mounted))
+        assert failure(os.stat, mounted / "Later") == "ENOENT"
+        client.logout()
+
+
 class TestNumberedAnew:
     CHANGES = {
         "UIDVALIDITY has changed": lambda old: Folder(old.raw, renewed(8), uidvalidity=old.uidvalidity + 1),
@@ -1092,6 +1133,27 @@ class TestExtendedAttributes:
                 value = os.getxattr(path, name)
                 assert len(value) <= 4_096
                 value.decode()
+
+
+class TestSearch:
+    """More is in test_search.py."""
+
+    def test_a_query_is_a_directory_of_links(self, place, filled, mount):
+        user, expected = filled(5)
+        mounted = mount(user)
+        root = mounted / ".mailtree" / "search"
+        client = place.imap(user)
+        client.select("INBOX", readonly=True)
+        client.literal = "голка-3".encode()
+        found = {int(uid) for uid in client.uid("SEARCH", "CHARSET", "UTF-8", "TEXT")[1][0].split()}
+        client.logout()
+        links = uids(root / "in:INBOX голка-3")
+        assert links.keys() == found != set()
+        for uid, link in links.items():
+            assert os.readlink(link) == f"../../../INBOX/{os.path.basename(link)}"
+            assert read(link) == expected[uid]
+        assert failure(os.stat, root / "form:x") == "EINVAL" and error_lines(mounted, "search form:x: form: no such field")
+        assert failure(os.stat, root / ".git") == "ENOENT" and os.listdir(root) == []
 
 
 class TestMaildirLayout:

@@ -201,7 +201,7 @@ static void list(struct mail_source *source, struct source_list_job *job)
 static void tell_message(const struct source_sync_job *job, const struct fake_message *message)
 {
 	g_autofree char *header = g_strdup_printf(
-		"From: <user%u@example.org>\r\nSubject: number %u\r\n\r\n", message->uid, message->uid);
+		"From: <user%u@example.org>\r\nSubject: number %u, привіт\r\n\r\n", message->uid, message->uid);
 	struct source_message told = {.uid = message->uid,
 		.flags = message->flags,
 		.date = message->date,
@@ -501,7 +501,7 @@ void fake_tell(struct fake_source *fake, bool with_state, bool flags_only)
 
 /* ---- searches: of words and flags ---- */
 
-static bool matches(const struct fake_message *message, const struct query *query)
+static bool matches(const struct fake_message *message, const struct query *query, bool ascii_only)
 {
 	size_t length;
 	const char *bytes = g_bytes_get_data(message->bytes, &length);
@@ -510,6 +510,8 @@ static bool matches(const struct fake_message *message, const struct query *quer
 	for (guint i = 0; i < query->terms->len; i++) {
 		const struct query_term *term = &g_array_index(query->terms, struct query_term, i);
 
+		if (ascii_only && query_term_is_wide(term))
+			continue;
 		if (term->kind == QUERY_WORD)
 			all &= memmem(bytes, length, term->text, strlen(term->text)) != NULL;
 		else if (term->kind == QUERY_UNREAD)
@@ -518,6 +520,15 @@ static bool matches(const struct fake_message *message, const struct query *quer
 			all &= (message->flags & MAIL_FLAGGED) != 0;
 	}
 	return all;
+}
+
+static bool is_narrow(const struct fake_source *fake, const struct query *query)
+{
+	bool wide = false;
+
+	for (guint i = 0; i < query->terms->len; i++)
+		wide |= query_term_is_wide(&g_array_index(query->terms, struct query_term, i));
+	return wide && fake->ascii_only;
 }
 
 static void serve_search(void *data)
@@ -547,11 +558,11 @@ static void serve_search(void *data)
 	for (guint i = 0; !code && i < folder->messages->len; i++) {
 		const struct fake_message *message = &g_array_index(folder->messages, struct fake_message, i);
 
-		if (matches(message, job->query))
+		if (matches(message, job->query, fake->ascii_only))
 			imap_set_add(&uids, message->uid, message->uid);
 	}
 	if (!code)
-		job->found(job->ctx, folder->state.uidvalidity, &uids);
+		job->found(job->ctx, folder->state.uidvalidity, &uids, is_narrow(fake, job->query));
 	fake_unlock(fake);
 	imap_set_fini(&uids);
 	job->done(job->ctx, code, &err);

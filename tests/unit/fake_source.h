@@ -51,6 +51,7 @@ struct fake_source {
 	atomic_int list_code, sync_code, fetch_code; /* what each fails with; 0 = it doesn't */
 	atomic_bool one_session;                     /* a second LIST comes in the session of the first */
 	atomic_bool list_again_shows;                /* what is hidden is shown to the second session */
+	atomic_bool ascii_only;                      /* searches look at nothing else of a query */
 	atomic_bool holds;                           /* fetches and searches wait for fake_release() */
 	atomic_uint syncs_wait_fetches;              /* checks end only after so many fetches */
 	size_t piece_bytes;                          /* octets come so many at a time; 0 = all at once */

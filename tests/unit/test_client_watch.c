@@ -185,7 +185,7 @@ static void test_called_back(void **unused)
 		w.server.scripts[0] = ON INBOX INBOX IDLE DONE ASKED("a", "1")
 			BODY("1") "S: $a OK\n" EXAMINE("\"INBOX\"", "7") IDLE;
 		use_and_watch(&w);
-		world_run_ms(&w, 60);
+		until_watching(&w);
 		world_ask(&w, "INBOX", FETCH_TEXT("1"));
 		world_run(&w);
 		assert_int_equal(w.asks[1].code, 0);
@@ -348,7 +348,8 @@ static void test_lost_while_it_idles(void **unused)
 			w.server.scripts[0] = script;
 			w.server.scripts[1] = ON EXAMINE("\"INBOX\"", "8") IDLE;
 			watch(&w, "INBOX");
-
+			for (unsigned n = 0; n < 1000 && !strstr(told->str, "state 8"); n++)
+				world_run_ms(&w, 2);
 			until_watching(&w);
 			assert_string_equal(told->str, "state 7 3 10;state 8 3 10");
 			/* nobody's error */
@@ -501,6 +502,74 @@ static void test_renumbered(void **unused)
 	}
 }
 
+/* ---- a machine that sleeps ---- */
+
+static void sleep_for(struct world *w, uint64_t ms)
+{
+	w->client->slept_ms -= ms;
+	client_kick(w->client);
+}
+
+static void test_idling_while_the_machine_slept(void **unused)
+{
+	struct world w;
+
+	FOR_EACH_CUT(w)
+	{
+		w.server.scripts[0] = ON INBOX IDLE;
+		w.server.scripts[1] = ON EXAMINE("\"INBOX\"", "8") IDLE;
+		watch(&w, "INBOX");
+		until_watching(&w);
+		sleep_for(&w, CLIENT_SLEPT_MS / 2);
+		world_run_ms(&w, 20);
+		assert_int_equal(w.server.opened, 1);
+		sleep_for(&w, CLIENT_SLEPT_MS);
+		until_ended(&w, 2);
+		assert_string_equal(told->str, "state 7 3 10;state 8 3 10");
+		assert_int_equal(state_of(&w).last_error.code, 0);
+	}
+}
+
+/* Whoever waited goes on waiting, for an answer of a new connection. */
+static void test_waiting_while_the_machine_slept(void **unused)
+{
+	struct world w;
+
+	FOR_EACH_CUT(w)
+	{
+		w.config.timeout_ms = 800;
+		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1") ASKED("b", "2");
+		w.server.scripts[1] = SIGN_IN INBOX ASKED("a", "1")
+			ASKED("b", "2") "W 500\n" BODY("1") "S: $a OK\n" BODY("2") "S: $b OK\n";
+		world_ask(&w, "INBOX", FETCH_TEXT("1"));
+		world_ask(&w, "INBOX", FETCH_TEXT("2"));
+		for (unsigned i = 0; i < 1000 && !w.server.ended; i++)
+			world_run_ms(&w, 2);
+		world_run_ms(&w, 400);
+		sleep_for(&w, 8 * 3600 * 1000);
+		world_run(&w);
+		assert_events(&w.asks[0], "examined 7 3;restart;examined 7 3;" BODY_EVENTS("1") ";ok");
+		assert_events(&w.asks[1], "examined 7 3;restart;examined 7 3;" BODY_EVENTS("2") ";ok");
+		assert_int_equal(state_of(&w).last_error.code, 0);
+	}
+}
+
+static void test_connecting_while_the_machine_slept(void **unused)
+{
+	struct world w;
+
+	FOR_EACH_CUT(w)
+	{
+		w.server.scripts[0] = "H\n";
+		w.server.scripts[1] = SIGN_IN NOOP;
+		world_ask(&w, NULL, "NOOP");
+		world_until_opened(&w, 1);
+		sleep_for(&w, 60000);
+		world_run(&w);
+		assert_events(&w.asks[0], "ok");
+	}
+}
+
 /* ---- changes of mind in callbacks ---- */
 
 static struct world *minded;
@@ -554,6 +623,9 @@ int main(void)
 		TEST(test_silent_at_idle),
 		TEST(test_silent_at_examine),
 		TEST(test_renumbered),
+		TEST(test_idling_while_the_machine_slept),
+		TEST(test_waiting_while_the_machine_slept),
+		TEST(test_connecting_while_the_machine_slept),
 		TEST(test_another_one_from_within),
 	};
 

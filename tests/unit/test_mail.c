@@ -74,7 +74,7 @@ static void test_a_listing_tells_what_the_server_told(void **state)
 	open_inbox(f);
 	assert_listed(f, "1,2,3");
 	assert_true(mail_message_find(f->mail, f->folder, 2, &message));
-	assert_string_equal("user2@example.org_number-2", message.stem);
+	assert_string_equal("user2@example.org_number-2,-привіт", message.stem);
 	assert_int_equal(102, message.size_bytes);
 	assert_false(message.size_exact);
 	assert_int_equal(1000120, message.date);
@@ -376,6 +376,39 @@ static void test_a_failed_list_takes_nothing_away(void **state)
 	assert_true(has_child(f, "Work"));
 }
 
+/* Deleted, with children that stay: it is listed still, as one that can't be opened. */
+static void test_a_folder_that_holds_no_messages_any_more(void **state)
+{
+	struct fixture *f = start(state, 3);
+	struct mail_folder_info info;
+
+	open_inbox(f);
+	fake_lock(f->fake);
+	f->inbox->attributes = MAIL_FOLDER_NOSELECT;
+	fake_unlock(f->fake);
+	f->fake->one_session = true;
+	assert_int_equal(0, check_tree(f));
+	assert_listed(f, "1,2,3");
+	f->fake->sessions++;
+	assert_int_equal(0, check_tree(f));
+	assert_listed(f, "");
+	mail_folder_info(f->mail, f->folder, &info);
+	assert_true(info.attributes & MAIL_FOLDER_NOSELECT);
+	assert_int_equal(0, info.message_number);
+	assert_int_equal(1, fixture_events(f, MAIL_EVENT_FOLDER_RESET));
+	assert_int_equal(ERR_GONE, read_code(f, 2));
+	/* made anew, with others in it */
+	fake_lock(f->fake);
+	f->inbox->attributes = 0;
+	fake_clear(f->inbox);
+	f->inbox->state.uidvalidity = 8;
+	fake_add_text(f->inbox, 1, 10);
+	fake_unlock(f->fake);
+	assert_int_equal(0, check_tree(f));
+	assert_int_equal(0, check_folder(f, f->folder));
+	assert_listed(f, "1");
+}
+
 static void test_parents_that_are_only_implied(void **state)
 {
 	struct fixture *f = start(state, 0);
@@ -610,6 +643,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_a_missing_folder_stays_when_the_second_session_shows_it, teardown),
 		cmocka_unit_test_teardown(test_a_missing_folder_stays_within_one_session, teardown),
 		cmocka_unit_test_teardown(test_a_failed_list_takes_nothing_away, teardown),
+		cmocka_unit_test_teardown(test_a_folder_that_holds_no_messages_any_more, teardown),
 		cmocka_unit_test_teardown(test_parents_that_are_only_implied, teardown),
 		cmocka_unit_test_teardown(test_names_are_escaped_and_marked, teardown),
 		cmocka_unit_test_teardown(test_what_is_told_is_checked_by_itself, teardown),

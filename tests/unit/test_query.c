@@ -100,11 +100,41 @@ static void test_wrong_queries(void **state)
 	}
 }
 
+static void test_what_is_matched_here(void **state)
+{
+	static const struct {
+		const char *text;
+		bool matches;
+	} cases[] = {
+		{"from:коваль", true},
+		{"from:ОЛЕНА", true},
+		{"from:тарас", false},
+		{"to:коваль", false},
+		{"subject:рахунок from:Коваль", true},
+		{"subject:рахунок from:тарас", false},
+		{"subject:їжак", true}, /* composed and not */
+		{"subject:straße", true},
+		/* not for us: words, and what the server can look for */
+		{"голка subject:nothing", true},
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		struct query *query = NULL;
+
+		assert_int_equal(0, query_parse(cases[i].text, &query, NULL));
+		if (query_matches_wide(query, "Олена Коваль <olena@contoso.example>", NULL,
+			    "Рахунок: і\xcc\x88жак, STRASSE") != cases[i].matches)
+			fail_msg("%s", cases[i].text);
+		query_free(query);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_right_queries),
 		cmocka_unit_test(test_wrong_queries),
+		cmocka_unit_test(test_what_is_matched_here),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -239,6 +239,21 @@ static void test_a_folder_that_cant_be_searched_is_left_out(void **state)
 	assert_fails(f, "in:Work apple", ERR_REFUSED);
 }
 
+static void test_a_server_that_knows_ascii_only(void **state)
+{
+	struct fixture *f = start(state, 0);
+
+	f->fake->ascii_only = true;
+	assert_finds(f, "apple", "INBOX/1 INBOX/3 Work/1 Work/Deep/1");
+	/* it can't be asked for this, and that must not look like nothing found */
+	assert_fails(f, "яблуко", ERR_INVALID);
+	assert_fails(f, "apple яблуко", ERR_INVALID);
+	/* this is in the index */
+	assert_finds(f, "subject:яблуко", "");
+	assert_finds(f, "subject:привіт", "INBOX/1 INBOX/2 INBOX/3 Work/1 Work/2 Work/Deep/1");
+	assert_finds(f, "subject:Привіт apple is:unread", "INBOX/1 Work/Deep/1");
+}
+
 static void test_a_renumbered_folder_is_searched_again(void **state)
 {
 	struct fixture *f = start(state, SHORT_POLL_S);
@@ -317,6 +332,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_equal_queries_are_asked_once, teardown),
 		cmocka_unit_test_teardown(test_what_fails_fails_whole, teardown),
 		cmocka_unit_test_teardown(test_a_folder_that_cant_be_searched_is_left_out, teardown),
+		cmocka_unit_test_teardown(test_a_server_that_knows_ascii_only, teardown),
 		cmocka_unit_test_teardown(test_a_renumbered_folder_is_searched_again, teardown),
 		cmocka_unit_test_teardown(test_what_is_called_off_ends, teardown),
 		cmocka_unit_test_teardown(test_wrong_queries_are_noted, teardown),
