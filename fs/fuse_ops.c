@@ -2,6 +2,7 @@
 /* Requests in, replies out. What they mean is in ops.h; how they wait, in task.h. */
 #include "fs/fuse_fs.h"
 
+#include "fs/node.h"
 #include "src/base/loop.h"
 
 #include <errno.h>
@@ -146,6 +147,8 @@ static void answer_lookup(struct request *request)
 {
 	struct fuse_entry_param param = entry_param(&request->entry);
 
+	if (param.ino == NODE_TEXT_ROOT)
+		notify_mirror_texts(request->fs->notify);
 	/* A reply that nobody takes is a lookup that the kernel will never forget. */
 	if (fuse_reply_entry(request->req, &param) != 0)
 		ops_forget(&request->fs->ops, param.ino, 1);
@@ -363,8 +366,9 @@ static int step_opendir(struct task *task)
 static void answer_opendir(struct request *request)
 {
 	/*
-	 * While changes are on their way to the kernel it must neither list what it remembers nor remember what it
-	 * lists. Waiting for them instead could take as long as a lookup that the notifier waits for.
+	 * While changes are on their way to the kernel, or nobody will tell it of them, it must neither list what it
+	 * remembers nor remember what it lists. Waiting for them instead could take as long as a lookup that the
+	 * notifier waits for.
 	 */
 	bool is_settled = notify_is_idle(request->fs->notify) && ops_listing_is_told(&request->fs->ops, request->ino);
 

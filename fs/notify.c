@@ -3,6 +3,7 @@
 
 #include "fs/names.h"
 #include "fs/node.h"
+#include "fs/view.h"
 #include "src/base/log.h"
 
 #include <pthread.h>
@@ -35,6 +36,7 @@ struct notify {
 	GHashTable *collapsed; /* directories whose entry is queued because of too many changes */
 	bool busy;             /* the thread is sending one */
 	bool stopping;
+	bool texts; /* are shown in this mount */
 };
 
 struct notify *notify_new(struct mail *mail, bool names_uid, bool maildir, const struct notify_sink *sink, void *ctx)
@@ -197,6 +199,76 @@ static void push_folder(struct notify *notify, const struct mail_event *event)
 	}
 }
 
+/* ---- what mirrors the tree as text has its changes, too ---- */
+
+static uint64_t text_dir_ino(struct notify *notify, struct mail_folder *folder)
+{
+	struct mail_folder_info info = {0};
+
+	if (folder)
+		mail_folder_info(notify->mail, folder, &info);
+	return node_text_folder_ino(info.number);
+}
+
+/* Under each name that it opens by. */
+static void push_text_deleted(struct notify *notify, uint64_t dir, const struct mail_event *event, bool uid_only)
+{
+	char name[VIEW_NAME_BYTES_MAX + 1];
+
+	for (int is_taken = 0; is_taken < 2; is_taken++) {
+		names_compose(&event->message, uid_only, name);
+		view_text.name(name, is_taken);
+		push(notify, DELETED, dir, name)->child = node_text_ino(event->message_number, event->message.uid);
+	}
+}
+
+static void push_text_subtree(struct notify *notify, struct mail_folder *folder, uint64_t dir)
+{
+	struct mail_folder *parent = mail_folder_parent(notify->mail, folder);
+
+	if (parent) {
+		g_autofree char *path = mail_folder_path(notify->mail, folder);
+		g_autofree char *name = g_path_get_basename(path);
+
+		push(notify, ENTRY, text_dir_ino(notify, parent), name)->child = dir;
+	}
+	mail_folder_unref(parent);
+	push_content(notify, dir);
+}
+
+static void push_text(struct notify *notify, const struct mail_event *event)
+{
+	uint64_t dir = text_dir_ino(notify, event->folder);
+
+	switch (event->type) {
+	case MAIL_EVENT_MESSAGE_SIZE: /* open tells of a text's size */
+	case MAIL_EVENT_MESSAGE_FLAGS:
+		return;
+	case MAIL_EVENT_MESSAGE_GONE:
+		if (notify->notes.length < NOTIFY_QUEUE_MAX) {
+			push_text_deleted(notify, dir, event, false);
+			push_text_deleted(notify, dir, event, true);
+		} else if (set_add(notify->collapsed, dir)) {
+			push_text_subtree(notify, event->folder, dir);
+		}
+		break;
+	case MAIL_EVENT_FOLDER_RESET:
+		push_text_subtree(notify, event->folder, dir);
+		return;
+	case MAIL_EVENT_FOLDER_GONE:
+		if (notify->notes.length < NOTIFY_QUEUE_MAX + NOTIFY_FOLDERS_MAX)
+			push(notify, DELETED, text_dir_ino(notify, event->parent), event->name)->child = dir;
+		dir = text_dir_ino(notify, event->parent);
+		break;
+	case MAIL_EVENT_FOLDER_ADDED:
+		dir = text_dir_ino(notify, event->parent);
+		break;
+	default:
+		break;
+	}
+	push_content(notify, dir);
+}
+
 static void listen(void *data, const struct mail_event *event)
 {
 	struct notify *notify = data;
@@ -213,6 +285,8 @@ static void listen(void *data, const struct mail_event *event)
 		push_folder(notify, event);
 		break;
 	}
+	if (notify->texts)
+		push_text(notify, event);
 	pthread_mutex_unlock(&notify->lock);
 }
 
@@ -291,6 +365,13 @@ void notify_stop(struct notify *notify)
 	pthread_cond_signal(&notify->filled);
 	pthread_mutex_unlock(&notify->lock);
 	pthread_join(notify->thread, NULL);
+}
+
+void notify_mirror_texts(struct notify *notify)
+{
+	pthread_mutex_lock(&notify->lock);
+	notify->texts = true;
+	pthread_mutex_unlock(&notify->lock);
 }
 
 bool notify_is_idle(struct notify *notify)

@@ -36,5 +36,7 @@ bool notify_start(struct notify *notify);
 void notify_stop(struct notify *notify);
 void notify_free(struct notify *notify);
 
+/* From now on what mirrors the tree as text (view.h) is invalidated like the tree. Any thread. */
+void notify_mirror_texts(struct notify *notify);
 /* All changes until now have reached the kernel. */
 bool notify_is_idle(struct notify *notify);

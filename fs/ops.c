@@ -3,6 +3,7 @@
 
 #include "fs/generated.h"
 #include "fs/tree.h"
+#include "fs/view.h"
 
 #include <errno.h>
 #include <string.h>
@@ -221,6 +222,8 @@ int ops_lookup(struct ops *ops, uint64_t parent, const char *name, uid_t caller,
 		return -ESTALE;
 	if (node.kind == NODE_FOLDER)
 		result = lookup_in_folder(ops, &node, name, waiter, entry_out);
+	else if (node.kind == NODE_TEXT_FOLDER)
+		result = view_lookup(ops, &view_text, node.folder, name, waiter, entry_out);
 	else if (node.kind == NODE_MAILDIR_PART)
 		result = ops_maildir_lookup(ops, &node, name, waiter, entry_out);
 	else
@@ -236,6 +239,19 @@ static int getattr_message(struct ops *ops, const struct node *node, struct stat
 	if (!node_message(ops->mail, node, &message))
 		return -ENOENT;
 	attr_message(&ops->attr, node->ino, &message, stat_out);
+	return 0;
+}
+
+static int getattr_text(struct ops *ops, const struct node *node, struct stat *stat_out, double *timeout_out)
+{
+	struct mail_message message;
+	struct ops_entry entry = {0};
+
+	if (!node_message(ops->mail, node, &message))
+		return -ENOENT;
+	view_text.message_entry(ops, node->folder, (uint32_t)((node->ino & ~NODE_GENERATED) >> 32), &message, &entry);
+	*stat_out = entry.stat;
+	*timeout_out = entry.attr_timeout;
 	return 0;
 }
 
@@ -272,8 +288,12 @@ int ops_getattr(struct ops *ops, uint64_t ino, struct stat *stat_out, double *ti
 		result = control_stat(ops->control, ino, &ops->attr, stat_out) ? 0 : -ESTALE;
 		break;
 	case NODE_TEXT_FOLDER:
+		view_text.folder_entry(ops, node.folder, &entry);
+		*stat_out = entry.stat;
+		*timeout_out = entry.attr_timeout;
+		break;
 	case NODE_TEXT:
-		result = -ESTALE;
+		result = getattr_text(ops, &node, stat_out, timeout_out);
 		break;
 	case NODE_OF_TABLE:
 		result = object_stat(ops, ino, stat_out, timeout_out);
@@ -304,6 +324,15 @@ static int open_message(struct ops *ops, const struct node *node, struct mail_wa
 	return ops_result(code);
 }
 
+static int open_text(struct ops *ops, const struct node *node, struct mail_waiter *waiter, uint64_t *size_out)
+{
+	int code = mail_text_size(ops->mail, node->folder, node->uid, size_out, waiter, NULL);
+
+	if (code == 0 && !node_is_current(ops->mail, node))
+		return -ESTALE;
+	return ops_result(code);
+}
+
 int ops_open(struct ops *ops, uint64_t ino, uid_t caller, struct mail_waiter *waiter, uint64_t *size_out)
 {
 	struct node node;
@@ -314,6 +343,8 @@ int ops_open(struct ops *ops, uint64_t ino, uid_t caller, struct mail_waiter *wa
 		return -ESTALE;
 	if (node.kind == NODE_MESSAGE)
 		result = open_message(ops, &node, waiter, size_out);
+	else if (node.kind == NODE_TEXT)
+		result = open_text(ops, &node, waiter, size_out);
 	else if (node.kind == NODE_CONTROL_FILE)
 		result = ops_may_control(ops, caller) ? 0 : -EACCES;
 	else if (node.kind == NODE_OF_TABLE)
@@ -330,8 +361,11 @@ bool ops_size_was_told(struct ops *ops, uint64_t ino, uint64_t size)
 
 	if (!node_resolve(ops->mail, ino, &node))
 		return false;
-	was_told = node.kind == NODE_MESSAGE && node_message(ops->mail, &node, &message) && message.size_exact &&
-	           !message.size_changed && message.size_bytes == size;
+	if (node.kind == NODE_TEXT)
+		was_told = mail_text_was_told(ops->mail, node.folder, node.uid, size);
+	else
+		was_told = node.kind == NODE_MESSAGE && node_message(ops->mail, &node, &message) &&
+		           message.size_exact && !message.size_changed && message.size_bytes == size;
 	node_fini(&node);
 	return was_told;
 }
@@ -390,6 +424,27 @@ static int read_message(struct ops *ops, const struct node *node, uint64_t offse
 	return 0;
 }
 
+/* Where open isn't asked the size that was told may be an estimate, never too small: a short answer tells the end. */
+static int read_text(struct ops *ops, const struct node *node, uint64_t offset, size_t length, uint64_t told_size,
+	struct mail_waiter *waiter, struct ops_data *data_out)
+{
+	size_t wanted = told_size == UINT64_MAX ? 0 : (size_t)MIN(length, told_size - MIN(offset, told_size));
+	int code;
+
+	if (told_size != UINT64_MAX && !wanted)
+		return 0;
+	code = mail_text_read(
+		ops->mail, node->folder, node->uid, offset, wanted ? wanted : length, &data_out->slice, waiter, NULL);
+	if (code != 0)
+		return ops_result(code);
+	/* made anew, and from another body: not what its reader was told */
+	if ((wanted && data_out->slice.length != wanted) || !node_is_current(ops->mail, node)) {
+		ops_data_fini(data_out);
+		return -EIO;
+	}
+	return 0;
+}
+
 int ops_read(struct ops *ops, uint64_t ino, uint64_t offset, size_t length, uint64_t *told_size,
 	struct mail_waiter *waiter, struct ops_data *data_out)
 {
@@ -401,6 +456,8 @@ int ops_read(struct ops *ops, uint64_t ino, uint64_t offset, size_t length, uint
 		return -ENOENT;
 	if (node.kind == NODE_MESSAGE)
 		result = read_message(ops, &node, offset, length, told_size, waiter, data_out);
+	else if (node.kind == NODE_TEXT)
+		result = read_text(ops, &node, offset, length, *told_size, waiter, data_out);
 	else if (node.kind == NODE_CONTROL_FILE)
 		result = read_control(ops, ino, offset, length, waiter, data_out);
 	else if (node.kind == NODE_OF_TABLE)

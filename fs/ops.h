@@ -99,6 +99,12 @@ typedef bool (*ops_dirent_fn)(void *ctx, const struct ops_dirent *dirent);
 int ops_readdir(
 	struct ops *ops, uint64_t ino, uint64_t handle, off_t offset, size_t expected, ops_dirent_fn fn, void *ctx);
 
+/* Of an entry without more, and of the dots; for those who list. The first offset behind the dots is the latter's. */
+#define OPS_OFFSET_DOT 1
+#define OPS_OFFSET_DOTDOT 2
+bool ops_emit(ops_dirent_fn fn, void *ctx, const char *name, uint64_t ino, mode_t type, off_t next);
+bool ops_emit_dots(uint64_t ino, uint64_t parent_ino, off_t offset, ops_dirent_fn fn, void *ctx);
+
 void ops_statfs(struct ops *ops, struct statvfs *statvfs_out);
 
 /* From the local index. value_out: g_free it. -ENODATA for a name that isn't ours. */

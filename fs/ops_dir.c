@@ -8,13 +8,13 @@
 
 #include "fs/generated.h"
 #include "fs/tree.h"
+#include "fs/view.h"
 
 #include <errno.h>
 #include <string.h>
 
 #include "src/base/banned.h"
 
-#define OFFSET_DOT 1
 #define OFFSET_FOLDERS (1ll << 32)
 #define OFFSET_MESSAGES (2ll << 32)
 #define BATCH 64u /* messages asked of the model at once */
@@ -76,6 +76,12 @@ int ops_opendir(struct ops *ops, uint64_t ino, uid_t caller, struct mail_waiter 
 		node_fini(&node);
 		return result;
 	}
+	if (node.kind == NODE_TEXT_FOLDER) {
+		int result = view_opendir(ops, node.folder, waiter, handle_out);
+
+		node_fini(&node);
+		return result;
+	}
 	if (node.kind != NODE_FOLDER) {
 		node_fini(&node);
 		return node.kind == NODE_OF_TABLE ? object_opendir(ops, ino, waiter, handle_out) : -ENOTDIR;
@@ -107,7 +113,7 @@ bool ops_emit(ops_dirent_fn fn, void *ctx, const char *name, uint64_t ino, mode_
 
 bool ops_emit_dots(uint64_t ino, uint64_t parent_ino, off_t offset, ops_dirent_fn fn, void *ctx)
 {
-	if (offset < OFFSET_DOT && !ops_emit(fn, ctx, ".", ino, S_IFDIR, OFFSET_DOT))
+	if (offset < OPS_OFFSET_DOT && !ops_emit(fn, ctx, ".", ino, S_IFDIR, OPS_OFFSET_DOT))
 		return false;
 	return offset >= OPS_OFFSET_DOTDOT || ops_emit(fn, ctx, "..", parent_ino, S_IFDIR, OPS_OFFSET_DOTDOT);
 }
@@ -256,6 +262,8 @@ int ops_readdir(
 		return -ENOENT;
 	if (node.kind == NODE_FOLDER)
 		result = readdir_folder(ops, &node, handle, offset, expected, fn, ctx);
+	else if (node.kind == NODE_TEXT_FOLDER)
+		result = view_readdir(ops, &view_text, node.folder, handle, offset, expected, fn, ctx);
 	else if (node.kind == NODE_MAILDIR_PART)
 		result = ops_maildir_readdir(ops, &node, handle, offset, expected, fn, ctx);
 	else

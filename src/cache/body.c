@@ -11,8 +11,8 @@
 guint cache_key_hash(gconstpointer pointer)
 {
 	const struct cache_key *key = pointer;
-	uint64_t hash = ((uint64_t)key->folder << 33 | (uint64_t)key->uid << 1 | key->lf) ^ (uint64_t)key->uidvalidity
-	                                                                                            << 20;
+	uint64_t hash = ((uint64_t)key->folder << 33 | (uint64_t)key->uid << 1 | key->lf) ^ (uint64_t)key->view << 50 ^
+	                (uint64_t)key->uidvalidity << 20;
 
 	return (guint)((hash * 0x9e3779b97f4a7c15ull) >> 32);
 }
@@ -21,7 +21,8 @@ gboolean cache_key_equal(gconstpointer a, gconstpointer b)
 {
 	const struct cache_key *x = a, *y = b;
 
-	return x->folder == y->folder && x->uidvalidity == y->uidvalidity && x->uid == y->uid && x->lf == y->lf;
+	return x->folder == y->folder && x->uidvalidity == y->uidvalidity && x->uid == y->uid && x->lf == y->lf &&
+	       x->view == y->view;
 }
 
 struct cache_body *body_from_bytes(GBytes *bytes)
@@ -163,12 +164,23 @@ struct body_row {
 	bool trusted;
 };
 
+int cache_key_form(const struct cache_key *key)
+{
+	return key->lf | key->view << 1;
+}
+
+void cache_key_set_form(struct cache_key *key, int form)
+{
+	key->lf = form & 1;
+	key->view = (uint16_t)(form >> 1);
+}
+
 void cache_key_bind(sqlite3_stmt *statement, const struct cache_key *key)
 {
 	sqlite3_bind_int64(statement, 1, key->folder);
 	sqlite3_bind_int64(statement, 2, key->uid);
 	sqlite3_bind_int64(statement, 3, key->uidvalidity);
-	sqlite3_bind_int64(statement, 4, key->lf);
+	sqlite3_bind_int64(statement, 4, cache_key_form(key));
 }
 
 static bool row_find(struct cache *cache, const struct cache_key *key, struct body_row *row_out)
@@ -389,7 +401,8 @@ static int compare_uids(gconstpointer a, gconstpointer b)
 
 static bool add_if_same(const struct cache_key *key, const struct cache_key *wanted, GArray *uids)
 {
-	if (key->folder != wanted->folder || key->uidvalidity != wanted->uidvalidity || key->lf != wanted->lf)
+	if (key->folder != wanted->folder || key->uidvalidity != wanted->uidvalidity || key->lf != wanted->lf ||
+		key->view != wanted->view)
 		return false;
 	g_array_append_val(uids, key->uid);
 	return true;
@@ -463,5 +476,27 @@ int cache_body_uids(
 	pthread_mutex_lock(&cache->lock);
 	overlay(cache, &wanted, uids_out);
 	pthread_mutex_unlock(&cache->lock);
+	return code;
+}
+
+int cache_body_lengths(
+	struct cache *cache, const struct cache_key *key, cache_length_fn fn, void *ctx, struct error *err)
+{
+	struct db *db = cache->memory_only ? NULL : cache_reader(cache);
+	sqlite3_stmt *query = db ? db_statement(db, S_BODY_LENGTHS) : NULL;
+	int code = 0, rc;
+
+	if (query) {
+		sqlite3_bind_int64(query, 1, key->folder);
+		sqlite3_bind_int64(query, 2, key->uidvalidity);
+		sqlite3_bind_int64(query, 3, cache_key_form(key));
+		while ((rc = sqlite3_step(query)) == SQLITE_ROW)
+			fn(ctx, (uint32_t)sqlite3_column_int64(query, 0), (uint64_t)sqlite3_column_int64(query, 1));
+		if (rc != SQLITE_DONE)
+			code = cache_db_failed(cache, rc, err);
+		sqlite3_reset(query);
+	}
+	if (db)
+		cache_reader_done(cache, db);
 	return code;
 }

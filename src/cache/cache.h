@@ -123,12 +123,14 @@ void cache_batch_folder(struct cache_batch *batch, const struct cache_folder *fo
 /* Queues it; blocks while the queue is over its bound, which always ends (see writer.c). Frees it. */
 void cache_batch_submit(struct cache_batch *batch);
 
-/* What identifies a body. */
+#define CACHE_VIEW_MAX 0x3fffu
+/* What identifies a body. What is made of a body is kept like one, and goes with it when the message goes. */
 struct cache_key {
 	uint32_t folder;
 	uint32_t uidvalidity;
 	uint32_t uid;
-	bool lf; /* CRLF turned into LF */
+	bool lf;       /* CRLF turned into LF */
+	uint16_t view; /* 0 = the octets themselves; else what was made of them, as the mail module numbers it */
 };
 
 /* A complete body: memory or a place in a file. Counted; readable as long as a reference is held. */
@@ -147,6 +149,10 @@ int cache_body_get(struct cache *cache, const struct cache_key *key, struct cach
 /* Like get, without opening: is it there? For prefetch. Fills `uids_out` with the cached UIDs of the folder, sorted. */
 int cache_body_uids(
 	struct cache *cache, uint32_t folder, uint32_t uidvalidity, bool lf, GArray *uids_out, struct error *err);
+/* Lengths of what is there of one view of the folder's messages; not of what this process has queued only. */
+typedef void (*cache_length_fn)(void *ctx, uint32_t uid, uint64_t length);
+int cache_body_lengths(
+	struct cache *cache, const struct cache_key *key, cache_length_fn fn, void *ctx, struct error *err);
 /*
  * Stores a body held in memory. The first complete one stays: where one is cached already it is
  * returned instead. The body returned can be read at once, from memory until it is written.

@@ -49,6 +49,7 @@ static const char *const statement_texts[S_COUNT] = {
 		   " JOIN segment s ON s.id = b.segment"
 		   " WHERE b.folder = ?1 AND b.uid = ?2 AND b.uidvalidity = ?3 AND b.lf = ?4",
 	[S_BODY_UIDS] = "SELECT uid FROM body WHERE folder = ?1 AND uidvalidity = ?2 AND lf = ?3 ORDER BY uid",
+	[S_BODY_LENGTHS] = "SELECT uid, length FROM body WHERE folder = ?1 AND uidvalidity = ?2 AND lf = ?3",
 	[S_BODY_PUT] = "INSERT INTO body VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0) ON CONFLICT DO NOTHING",
 	/* each drop tells what it dropped, whose records then are killed */
 	[S_BODY_DROP] = "DELETE FROM body WHERE folder = ?1 AND uid = ?2 AND uidvalidity = ?3 AND lf = ?4"
@@ -88,7 +89,7 @@ static const char *const statement_texts[S_COUNT] = {
 			" (SELECT segment, SUM(length + 64) AS live, AVG(hour) AS hour FROM body GROUP BY segment) b"
 			" ON b.segment = s.id ORDER BY IFNULL(b.live, 0) * 4 >= s.bytes, b.hour, s.id",
 	[S_BYTES] = "SELECT IFNULL(SUM(bytes), 0) FROM segment",
-	[S_STATS] = "SELECT IFNULL(SUM(bytes), 0), COUNT(*), (SELECT COUNT(*) FROM body) FROM segment",
+	[S_STATS] = "SELECT IFNULL(SUM(bytes), 0), COUNT(*), (SELECT COUNT(*) FROM body WHERE lf < 2) FROM segment",
 };
 
 /* Replaces SQLite's own checkpoints, which would make whoever commits wait for the disk. */

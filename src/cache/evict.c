@@ -67,11 +67,11 @@ static GArray *bodies_since(struct cache *cache, uint32_t segment, uint32_t hour
 		while (sqlite3_step(query) == SQLITE_ROW) {
 			struct moved body = {.key = {.folder = (uint32_t)sqlite3_column_int64(query, 0),
 						     .uid = (uint32_t)sqlite3_column_int64(query, 1),
-						     .uidvalidity = (uint32_t)sqlite3_column_int64(query, 2),
-						     .lf = sqlite3_column_int(query, 3) != 0},
+						     .uidvalidity = (uint32_t)sqlite3_column_int64(query, 2)},
 				.offset = (uint64_t)sqlite3_column_int64(query, 4),
 				.length = (uint64_t)sqlite3_column_int64(query, 5)};
 
+			cache_key_set_form(&body.key, sqlite3_column_int(query, 3));
 			*bytes_out += body.length + sizeof(struct record);
 			g_array_append_val(found, body);
 		}

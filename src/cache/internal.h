@@ -56,7 +56,11 @@
 #define RECORD_MAGIC 0x3152544du      /* "MTR1" */
 #define RECORD_MAGIC_DEAD 0x3044544du /* "MTD0": dropped; a rebuild passes over it */
 #define RECORD_VERSION 1
-enum record_flags { RECORD_LF = 1, RECORD_NAME = 2 /* octets are the folder's raw name */ };
+enum record_flags {
+	RECORD_LF = 1,
+	RECORD_NAME = 2,       /* octets are the folder's raw name */
+	RECORD_VIEW_SHIFT = 2, /* above: the key's view */
+};
 
 /* Little-endian. `magic` stands outside of checksum and digest, so that a record is killed by writing it. */
 struct record {
@@ -139,6 +143,7 @@ enum statement {
 	S_MESSAGES_DROP,
 	S_BODY,
 	S_BODY_UIDS,
+	S_BODY_LENGTHS,
 	S_BODY_PUT,
 	S_BODY_DROP,
 	S_BODY_DROP_UID,
@@ -269,6 +274,10 @@ int index_apply(struct cache *cache, struct db *db, struct op *op);
 int index_body_put(struct db *db, const struct cache_key *key, uint32_t segment, uint64_t offset, uint64_t length,
 	uint32_t hour, bool *inserted_out);
 void cache_key_bind(sqlite3_stmt *statement, const struct cache_key *key); /* parameters 1 to 4 */
+/* lf and view as one number: in the index, and in a record's flags. */
+int cache_key_form(const struct cache_key *key);
+void cache_key_set_form(struct cache_key *key, int form);
+uint16_t record_flags_of(const struct cache_key *key);
 
 /* ---- segments (segment.c) ---- */
 

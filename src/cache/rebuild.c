@@ -170,7 +170,8 @@ static int body_scan(struct db *db, uint32_t segment, uint64_t offset, const str
 	struct cache_key key = {.folder = GUINT32_FROM_LE(record->folder),
 		.uidvalidity = GUINT32_FROM_LE(record->uidvalidity),
 		.uid = GUINT32_FROM_LE(record->uid),
-		.lf = (GUINT16_FROM_LE(record->flags) & RECORD_LF) != 0};
+		.lf = (GUINT16_FROM_LE(record->flags) & RECORD_LF) != 0,
+		.view = GUINT16_FROM_LE(record->flags) >> RECORD_VIEW_SHIFT};
 	bool inserted;
 
 	return index_body_put(db, &key, segment, offset, GUINT64_FROM_LE(record->length), hour_now(), &inserted);

@@ -66,12 +66,17 @@ static uint32_t checksum(const struct record *record)
 	return hash;
 }
 
+uint16_t record_flags_of(const struct cache_key *key)
+{
+	return (uint16_t)((key->lf ? RECORD_LF : 0) | key->view << RECORD_VIEW_SHIFT);
+}
+
 void record_init(struct record *record, const struct cache_key *key, uint16_t flags, uint64_t length)
 {
 	*record = (struct record){
 		.magic = GUINT32_TO_LE(RECORD_MAGIC),
 		.version = GUINT16_TO_LE(RECORD_VERSION),
-		.flags = GUINT16_TO_LE((uint16_t)(flags | (key->lf ? RECORD_LF : 0))),
+		.flags = GUINT16_TO_LE((uint16_t)(flags | record_flags_of(key))),
 		.folder = GUINT32_TO_LE(key->folder),
 		.uidvalidity = GUINT32_TO_LE(key->uidvalidity),
 		.uid = GUINT32_TO_LE(key->uid),
@@ -97,7 +102,7 @@ bool record_valid(const struct record *record)
 bool record_is(const struct record *record, const struct cache_key *key, uint64_t length)
 {
 	return record_valid(record) && GUINT32_FROM_LE(record->magic) == RECORD_MAGIC &&
-	       GUINT16_FROM_LE(record->flags) == (key->lf ? RECORD_LF : 0) &&
+	       GUINT16_FROM_LE(record->flags) == record_flags_of(key) &&
 	       GUINT32_FROM_LE(record->folder) == key->folder &&
 	       GUINT32_FROM_LE(record->uidvalidity) == key->uidvalidity && GUINT32_FROM_LE(record->uid) == key->uid &&
 	       GUINT64_FROM_LE(record->length) == length;

@@ -43,11 +43,11 @@ static int collect_bodies(struct cache *cache, uint32_t segment, GArray *bodies,
 	while (query && (rc = sqlite3_step(query)) == SQLITE_ROW) {
 		struct stored body = {.key = {.folder = (uint32_t)sqlite3_column_int64(query, 0),
 					      .uid = (uint32_t)sqlite3_column_int64(query, 1),
-					      .uidvalidity = (uint32_t)sqlite3_column_int64(query, 2),
-					      .lf = sqlite3_column_int(query, 3) != 0},
+					      .uidvalidity = (uint32_t)sqlite3_column_int64(query, 2)},
 			.offset = (uint64_t)sqlite3_column_int64(query, 4),
 			.length = (uint64_t)sqlite3_column_int64(query, 5)};
 
+		cache_key_set_form(&body.key, sqlite3_column_int(query, 3));
 		g_array_append_val(bodies, body);
 	}
 	if (query)

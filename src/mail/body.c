@@ -647,3 +647,31 @@ int mail_read(struct mail *mail, struct mail_folder *folder, uint32_t uid, uint6
 	end = look.exact && offset + length > look.size_bytes ? look.size_bytes : offset + length;
 	return park_new(mail, waiter, fetch_park, folder, uid, MAX(end, 1), false);
 }
+
+/* ---- for what is made of bodies (view.c, render.c) ---- */
+
+bool body_get(struct mail *mail, struct mail_folder *folder, uint32_t uid, struct cache_body **body_out)
+{
+	struct look look;
+
+	look_at(mail, folder, uid, &look);
+	return find(mail, &look, body_out) == 1;
+}
+
+int body_absent(struct mail *mail, struct mail_folder *folder, uint32_t uid, struct error *err)
+{
+	struct look look;
+
+	look_at(mail, folder, uid, &look);
+	return not_here(mail, &look, err);
+}
+
+void body_slice(struct cache_body *body, uint64_t offset, size_t length, struct mail_slice *slice_out)
+{
+	slice_body(body, offset, length, slice_out);
+}
+
+void body_slice_bytes(GBytes *bytes, uint64_t offset, size_t length, struct mail_slice *slice_out)
+{
+	slice_bytes(bytes, offset, length, slice_out);
+}

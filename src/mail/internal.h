@@ -5,6 +5,7 @@
 #include "src/cache/cache.h"
 #include "src/mail/mail.h"
 #include "src/mail/source.h"
+#include "src/mime/mime.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -112,6 +113,9 @@ struct mail_folder {
 	bool identified;    /* in this process the known messages were seen to be the same */
 	bool told;          /* loop only: the server spoke of a change after the last check began */
 	GHashTable *broken; /* uid → struct broken; NULL = none */
+	/* mail->views_lock */
+	GHashTable *texts; /* uid → length of its text, where it is known (view.c); NULL = not loaded */
+	uint32_t texts_uidvalidity;
 	/* loop only */
 	struct sync *sync;
 	GQueue flag_parks;     /* waiting for flags as of now */
@@ -166,6 +170,9 @@ struct mail {
 	GQueue held;                   /* struct held *: large bodies that came lately, cached or not */
 	GQueue parks;                  /* loop only: every park that isn't finished */
 
+	pthread_mutex_t views_lock; /* texts of folders, and what was made lately; innermost */
+	struct renderer *renderer;
+	atomic_ullong rendered;
 	struct watch watch;
 
 	/* loop only */
@@ -292,6 +299,31 @@ int body_stream_write(struct mail *mail, struct streaming *s, const char *bytes,
 int body_stream_commit(struct mail *mail, struct streaming *s, struct error *err);
 void body_stream_abort(struct mail *mail, struct streaming *s);
 void body_held_free(struct mail *mail);
+/* The whole of it, if it is here: a reference. Any thread, as are the next ones. */
+bool body_get(struct mail *mail, struct mail_folder *folder, uint32_t uid, struct cache_body **body_out);
+/* It isn't here: 0 if it can be fetched, else why not. */
+int body_absent(struct mail *mail, struct mail_folder *folder, uint32_t uid, struct error *err);
+/* Both take over what they slice. */
+void body_slice(struct cache_body *body, uint64_t offset, size_t length, struct mail_slice *slice_out);
+void body_slice_bytes(GBytes *bytes, uint64_t offset, size_t length, struct mail_slice *slice_out);
+
+/* view.c, render.c: what is made of bodies. Views as the cache keeps them; a number means the same for ever. */
+enum view {
+	VIEW_TEXT = MIME_TEXT_VERSION, /* 1 to 255 */
+	VIEW_LIST = 256,               /* not stored */
+	VIEW_ATTACHMENTS = 1024 * MIME_ATTACHMENTS_VERSION, /* and the place in the list */
+};
+G_STATIC_ASSERT(VIEW_TEXT < VIEW_LIST && VIEW_ATTACHMENTS + MIME_ATTACHMENTS_MAX <= CACHE_VIEW_MAX);
+void render_init(struct mail *mail);
+void render_fini(struct mail *mail);                         /* after the loop has stopped */
+void render_park_text(struct mail *mail, struct park *park); /* park_fn, as are the next two */
+void render_park_list(struct mail *mail, struct park *park);
+void render_park_attachment(struct mail *mail, struct park *park); /* its place in need_bytes */
+/* What was made lately: a reference. Any thread. */
+bool render_find(struct mail *mail, const struct cache_key *key, struct cache_body **body_out);
+GArray *render_find_list(struct mail *mail, const struct cache_key *key); /* NULL = isn't there */
+GArray *attachments_new(void);
+void text_length_learn(struct mail *mail, struct mail_folder *folder, const struct cache_key *key, uint64_t length);
 
 /* broken.c: messages that the server can't deliver */
 bool broken_is_stand_in(const char *bytes, size_t length);

@@ -56,6 +56,8 @@ int mail_new(struct loop *loop, const struct mail_config *config, struct cache *
 	pthread_mutex_init(&mail->park_lock, NULL);
 	pthread_mutex_init(&mail->errors_lock, NULL);
 	pthread_mutex_init(&mail->lies_lock, NULL);
+	pthread_mutex_init(&mail->views_lock, NULL);
+	render_init(mail);
 	mail->lies = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
 	pthread_rwlock_init(&mail->streams_lock, NULL);
 	pthread_rwlock_init(&mail->listener_lock, NULL);
@@ -92,6 +94,7 @@ void mail_free(struct mail *mail)
 		park->again = false;
 		park_finish(park, ERR_INTERRUPTED, &err);
 	}
+	render_fini(mail);
 	loop_timer_cancel(mail->walk_timer);
 	watch_stop(mail);
 	g_hash_table_iter_init(&iter, mail->by_raw);
@@ -115,6 +118,7 @@ void mail_free(struct mail *mail)
 	pthread_mutex_destroy(&mail->park_lock);
 	pthread_mutex_destroy(&mail->errors_lock);
 	pthread_mutex_destroy(&mail->lies_lock);
+	pthread_mutex_destroy(&mail->views_lock);
 	pthread_mutex_destroy(&mail->results_lock);
 	g_hash_table_unref(mail->lies);
 	g_strfreev(mail->folder_globs);

@@ -254,6 +254,36 @@ int mail_message_size(struct mail *mail, struct mail_folder *folder, uint32_t ui
 int mail_read(struct mail *mail, struct mail_folder *folder, uint32_t uid, uint64_t offset, size_t length,
 	uint64_t expected_size, struct mail_slice *slice_out, struct mail_waiter *waiter, struct error *err);
 
+/* ---- what is made of them ---- */
+
+/*
+ * A message's text (UTF-8: header fields, body, list of attachments). Made once from the whole body, then cached; never
+ * empty. Of a body that the server can't deliver it is what the body is: an error, or a stub.
+ */
+/* From memory and the index, never from a body: the length, or an estimate; under trust that is never too small. */
+uint64_t mail_text_estimate(
+	struct mail *mail, struct mail_folder *folder, const struct mail_message *message, bool *exact_out);
+/* Makes the length exact; doesn't fetch where it is. */
+int mail_text_size(struct mail *mail, struct mail_folder *folder, uint32_t uid, uint64_t *size_out,
+	struct mail_waiter *waiter, struct error *err);
+/* No other length, nor an estimate, was told in this mount. */
+bool mail_text_was_told(struct mail *mail, struct mail_folder *folder, uint32_t uid, uint64_t size_bytes);
+/* Fewer octets than asked for only at the end. */
+int mail_text_read(struct mail *mail, struct mail_folder *folder, uint32_t uid, uint64_t offset, size_t length,
+	struct mail_slice *slice_out, struct mail_waiter *waiter, struct error *err);
+
+struct mail_attachment {
+	char *name; /* safe as a file's, unique in its message */
+	uint64_t size_bytes;
+};
+void mail_attachment_clear(void *attachment);
+/* Array of struct mail_attachment, not to be changed; g_array_unref it. */
+int mail_attachments(struct mail *mail, struct mail_folder *folder, uint32_t uid, GArray **list_out,
+	struct mail_waiter *waiter, struct error *err);
+/* Octets of the one at `index` of the list; fewer only at the end. */
+int mail_attachment_read(struct mail *mail, struct mail_folder *folder, uint32_t uid, unsigned index, uint64_t offset,
+	size_t length, struct mail_slice *slice_out, struct mail_waiter *waiter, struct error *err);
+
 /* Sizes of this mount are taken on trust: the kernel may skip open. Fixed for a mount's life. */
 bool mail_sizes_trusted(struct mail *mail);
 

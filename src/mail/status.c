@@ -120,6 +120,7 @@ static size_t counters_fill(
 		{"bodies_fetched", "messages fetched", atomic_load(&mail->fetched_messages)},
 		{"body_bytes_fetched", "octets of messages fetched", atomic_load(&mail->fetched_bytes)},
 		{"bodies_prefetched", "of these, ahead of a reader", atomic_load(&mail->prefetched)},
+		{"views_rendered", "texts and attachments made of messages", atomic_load(&mail->rendered)},
 		{"cache_hits", "reads served from the cache", atomic_load(&mail->cache_hits)},
 		{"cache_misses", "reads that had to ask the server", atomic_load(&mail->cache_misses)},
 		{"cache_evicted_bytes", "octets given up for room", stats->evicted_bytes},

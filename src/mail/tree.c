@@ -89,6 +89,8 @@ void mail_folder_unref(struct mail_folder *folder)
 		g_hash_table_unref(folder->broken);
 	if (folder->bodies)
 		g_hash_table_unref(folder->bodies);
+	if (folder->texts)
+		g_hash_table_unref(folder->texts);
 	g_free(folder->failure);
 	g_ptr_array_unref(folder->children);
 	g_slist_free_full(folder->old_names, g_free);

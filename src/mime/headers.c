@@ -5,10 +5,13 @@
  */
 #include "src/mime/mime.h"
 
+#include "src/mime/charset.h"
+#include "src/mime/headers.h"
 #include "src/mime/stem.h"
 #include "src/mime/words.h"
 
 #include <gmime/gmime.h>
+#include <libxml/parser.h>
 #include <stdbool.h>
 #include <string.h>
 #include <strings.h>
@@ -36,6 +39,7 @@ static GMimeParserOptions *options;
 static void *init_once(void *unused)
 {
 	g_mime_init();
+	xmlInitParser();
 	options = g_mime_parser_options_new();
 	g_mime_parser_options_set_address_compliance_mode(options, GMIME_RFC_COMPLIANCE_LOOSE);
 	return options;
@@ -127,27 +131,6 @@ static bool is_plain(const char *text)
 	return true;
 }
 
-/*
- * Bytes that say nothing of their charset: of Cyrillic words all are high, western ones have one here and there. Most
- * letters are small ones; these have the upper half of the high bytes in windows-1251 and the lower one in KOI8.
- */
-static const char *guess_charset(const char *text)
-{
-	size_t high = 0, pairs = 0, upper = 0, lower = 0;
-
-	for (const char *at = text; *at; at++) {
-		unsigned char byte = (unsigned char)*at;
-
-		high += byte >= 0x80;
-		pairs += byte >= 0x80 && (unsigned char)at[1] >= 0x80;
-		lower += byte >= 0xC0 && byte < 0xE0;
-		upper += byte >= 0xE0;
-	}
-	if (pairs * 2 < high)
-		return "WINDOWS-1252";
-	return lower > upper ? "KOI8-U" : "WINDOWS-1251";
-}
-
 /* Raw 8-bit text as UTF-8; takes `text` over. */
 static char *text_to_utf8(char *text)
 {
@@ -163,7 +146,8 @@ static char *text_to_utf8(char *text)
 	if (g_utf8_validate(text, -1, NULL))
 		return text;
 	/* Some of these charsets leave bytes undefined. */
-	converted = g_convert_with_fallback(text, -1, "UTF-8", guess_charset(text), "?", NULL, NULL, NULL);
+	converted = g_convert_with_fallback(
+		text, -1, "UTF-8", charset_guess(text, strlen(text)), "?", NULL, NULL, NULL);
 	if (!converted)
 		converted = g_utf8_make_valid(text, -1);
 	g_free(text);
@@ -199,8 +183,7 @@ static char *text_clean(char *text)
 	return g_strstrip(text);
 }
 
-/* A field as a person would read it; takes `raw` over. NULL when nothing is left. */
-static char *decode(char *raw)
+char *headers_decode(char *raw)
 {
 	char *text = raw;
 
@@ -325,10 +308,10 @@ void mime_headers_parse(const char *bytes, size_t length, struct mime_headers *h
 	split(bytes, length, values);
 	address = first_address(values[FROM] ? values[FROM]->str : NULL);
 	*headers_out = (struct mime_headers){
-		.from = decode(take(values[FROM])),
-		.to = decode(take(values[TO])),
-		.subject = decode(take(values[SUBJECT])),
-		.message_id = strip_brackets(decode(take(values[MESSAGE_ID]))),
+		.from = headers_decode(take(values[FROM])),
+		.to = headers_decode(take(values[TO])),
+		.subject = headers_decode(take(values[SUBJECT])),
+		.message_id = strip_brackets(headers_decode(take(values[MESSAGE_ID]))),
 	};
 	headers_out->stem = stem_compose(address, headers_out->subject);
 }

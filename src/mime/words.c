@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "src/mime/words.h"
 
-#include <errno.h>
+#include "src/mime/charset.h"
+
 #include <glib.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "src/base/banned.h"
-
-#define CHARSET_BYTES_MAX 40u /* the longest registered name */
 
 struct word {
 	char charset[CHARSET_BYTES_MAX + 1];
@@ -98,56 +98,6 @@ static void decode_b(const struct word *word, struct pending *pending)
 		pending->state = 0, pending->save = 0;
 }
 
-/* Names that mail uses and iconv doesn't know. GMime has more, but keeps each name that it was ever asked for. */
-static const char *iconv_name(const char *charset)
-{
-	static const char *const names[][2] = {
-		{"ks_c_5601-1987", "CP949"},
-		{"x-sjis", "CP932"},
-		{"shift-jis", "CP932"},
-		{"x-gbk", "GBK"},
-		{"gb2312", "GBK"},
-		{"x-cp1251", "CP1251"},
-		{"cp-1251", "CP1251"},
-		{"win-1251", "CP1251"},
-		{"unicode-1-1-utf-7", "UTF-7"},
-	};
-
-	for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
-		if (g_ascii_strcasecmp(charset, names[i][0]) == 0)
-			return names[i][1];
-	}
-	return charset;
-}
-
-/* Appends the bytes as UTF-8; one that means nothing in its charset becomes '?'. False: no such charset. */
-static bool convert(const GString *bytes, const char *charset, GString *out)
-{
-	GIConv converter = g_iconv_open("UTF-8", iconv_name(charset));
-	char *from = bytes->str;
-	gsize left = bytes->len;
-
-	if (converter == (GIConv)-1)
-		return false;
-	while (left) {
-		char buffer[256], *to = buffer;
-		gsize room = sizeof(buffer);
-		gsize result = g_iconv(converter, &from, &left, &to, &room);
-		int cause = errno;
-
-		g_string_append_len(out, buffer, (gssize)(sizeof(buffer) - room));
-		if (result != (gsize)-1 || cause == E2BIG)
-			continue;
-		g_string_append_c(out, '?');
-		if (cause == EINVAL) /* the end is half a character */
-			break;
-		from++;
-		left--;
-	}
-	g_iconv_close(converter);
-	return true;
-}
-
 static void replace_nuls(GString *text, size_t start)
 {
 	for (size_t i = start; i < text->len; i++) {
@@ -160,7 +110,8 @@ static void flush(struct pending *pending, GString *out)
 {
 	size_t start = out->len;
 
-	if (g_ascii_strcasecmp(pending->charset, "utf-8") != 0 && convert(pending->bytes, pending->charset, out)) {
+	if (g_ascii_strcasecmp(pending->charset, "utf-8") != 0 &&
+		charset_convert(pending->bytes->str, pending->bytes->len, pending->charset, "?", SIZE_MAX, out, NULL)) {
 		replace_nuls(out, start);
 	} else {
 		g_autofree char *valid = NULL;

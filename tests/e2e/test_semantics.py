@@ -1098,6 +1098,39 @@ class TestControlFiles:
         assert failure(mounted.refresh) == "ENETUNREACH" or "fail" in mounted.refresh()
 
 
+class TestMailAsText:
+    """More in test_text.py."""
+
+    def test_every_message_of_the_mailbox_has_a_text(self, shared, truth):
+        root = shared / ".mailtree" / "text"
+        for folder in ("INBOX", "Odd", "Projects/Бета"):
+            listed = uids(shared / folder)
+            texts = os.listdir(root / folder)
+            names = {os.path.basename(path).removesuffix(".eml") + ".txt" for path in listed.values()}
+            assert names <= set(texts)
+            for uid in listed:
+                text = (root / folder / f"{uid}.txt").read_bytes().decode()
+                assert text.endswith("\n") and not re.search("[\0-\b\v-\x1f\x7f-\x9f]", text)
+
+    def test_grep_finds_what_encodings_hide(self, shared):
+        assert tool("grep", "-rlw", "голка-[0-9]*", shared / ".mailtree" / "text" / "INBOX")
+
+
+class TestAttachments:
+    """More in test_text.py."""
+
+    def test_are_files_with_safe_names(self, shared):
+        root = shared / ".mailtree" / "attachments" / "INBOX"
+        found = 0
+        for directory in list(os.listdir(root))[:100]:
+            for name in os.listdir(root / directory):
+                content = (root / directory / name).read_bytes()
+                assert len(content) == os.stat(root / directory / name).st_size
+                assert name[0] not in ".-~" and not set(name) & set("/\\:*?\"<>|")
+                found += 1
+        assert found
+
+
 class TestExtendedAttributes:
     def test_values(self, mount, scripted):
         content = (b"From: =?utf-8?B?0J7Qu9C10L3QsA==?= <olena@contoso.example>\r\nTo: Ada <ada@engine.example>, b@c.example\r\n"

@@ -21,6 +21,7 @@ struct message {
 	uint32_t flags;
 	uint64_t size, told;
 	bool exact, changed, cached;
+	bool text_made;
 };
 
 struct mail_folder {
@@ -718,6 +719,99 @@ int mail_read(struct mail *mail, struct mail_folder *folder, uint32_t uid, uint6
 	}
 	pthread_mutex_unlock(&mail->lock);
 	return code;
+}
+
+/* ---- texts and attachments: "Text of UID\n", and one attachment of the octets of the body ---- */
+
+#define TEXT_BYTES 100u /* of any text, filled up with dots */
+
+static void text_of(uint32_t uid, char text[TEXT_BYTES + 1])
+{
+	int length = g_snprintf(text, TEXT_BYTES + 1, "Text of %u\n", uid);
+
+	memset(text + length, '.', TEXT_BYTES - (size_t)length);
+	text[TEXT_BYTES] = '\0';
+}
+
+uint64_t mail_text_estimate(
+	struct mail *mail, struct mail_folder *folder, const struct mail_message *message, bool *exact_out)
+{
+	pthread_mutex_lock(&mail->lock);
+	const struct message *known = message_of(folder, message->uid);
+
+	*exact_out = known && known->text_made;
+	pthread_mutex_unlock(&mail->lock);
+	return *exact_out ? TEXT_BYTES : 3 * message->size_bytes;
+}
+
+int mail_text_size(struct mail *mail, struct mail_folder *folder, uint32_t uid, uint64_t *size_out,
+	struct mail_waiter *waiter, struct error *err)
+{
+	int code = ERR_GONE;
+
+	pthread_mutex_lock(&mail->lock);
+	struct message *message = message_of(folder, uid);
+
+	if (message && !message->text_made && must_wait(mail, FAKE_BODY)) {
+		code = park(mail, FAKE_BODY, folder, uid, waiter);
+	} else if (message) {
+		message->text_made = true;
+		*size_out = TEXT_BYTES;
+		code = 0;
+	}
+	pthread_mutex_unlock(&mail->lock);
+	return code;
+}
+
+bool mail_text_was_told(struct mail *mail, struct mail_folder *folder, uint32_t uid, uint64_t size_bytes)
+{
+	return false;
+}
+
+int mail_text_read(struct mail *mail, struct mail_folder *folder, uint32_t uid, uint64_t offset, size_t length,
+	struct mail_slice *slice_out, struct mail_waiter *waiter, struct error *err)
+{
+	uint64_t size;
+	int code = mail_text_size(mail, folder, uid, &size, waiter, err);
+	char *text;
+
+	if (code != 0)
+		return code;
+	text = g_malloc(TEXT_BYTES + 1);
+	text_of(uid, text);
+	*slice_out = (struct mail_slice){.fd = -1,
+		.owner = text,
+		.memory = text + MIN(offset, size),
+		.length = offset < size ? (size_t)MIN(length, size - offset) : 0};
+	return 0;
+}
+
+int mail_attachments(struct mail *mail, struct mail_folder *folder, uint32_t uid, GArray **list_out,
+	struct mail_waiter *waiter, struct error *err)
+{
+	struct mail_attachment attachment = {.name = g_strdup("звіт.pdf"), .size_bytes = TEXT_BYTES};
+	uint64_t size;
+	int code = mail_text_size(mail, folder, uid, &size, waiter, err);
+
+	if (code == 0) {
+		*list_out = g_array_new(FALSE, FALSE, sizeof(struct mail_attachment));
+		g_array_set_clear_func(*list_out, mail_attachment_clear);
+		g_array_append_val(*list_out, attachment);
+	} else {
+		g_free(attachment.name);
+	}
+	return code;
+}
+
+void mail_attachment_clear(void *data)
+{
+	g_free(((struct mail_attachment *)data)->name);
+}
+
+int mail_attachment_read(struct mail *mail, struct mail_folder *folder, uint32_t uid, unsigned index, uint64_t offset,
+	size_t length, struct mail_slice *slice_out, struct mail_waiter *waiter, struct error *err)
+{
+	return mail_text_read(mail, folder, uid, offset, length, slice_out, waiter, err);
 }
 
 char *mail_status_json(struct mail *mail, const char *mountpoint)

@@ -1,0 +1,451 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Workers that make texts and attachments of bodies: parsing and decoding take longer than the loop may be away.
+ *
+ * A making is found by its key, so that many readers of one wait for one. It is made, told and freed by the loop; a
+ * worker has it in between. What it gives goes into the cache, and is kept here for a while, too: where the cache has
+ * no room a reader still ends what it began.
+ */
+#include "src/base/limits.h"
+#include "src/base/loop.h"
+#include "src/mail/internal.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "src/base/banned.h"
+
+#define WORKERS 2u    /* the loop and the readers have work of their own */
+#define MADE_MAX 16u  /* kept: descriptors, or memory up to LIMIT_BODY_MEMORY and the longest text */
+#define LISTS_MAX 64u /* of attachments, at most MIME_ATTACHMENTS_MAX names each */
+
+enum kind { TEXT, LIST, ATTACHMENT };
+
+struct making {
+	struct mail *mail;
+	struct mail_folder *folder; /* a reference */
+	enum kind kind;
+	struct cache_key key;
+	unsigned index; /* of ATTACHMENT */
+	GQueue parks;
+	struct cache_body *raw;
+	/* the worker's answer */
+	struct cache_body *body;
+	GArray *list;
+	int code;
+	struct error error;
+};
+
+struct made {
+	struct cache_key key;
+	struct cache_body *body; /* or: */
+	GArray *list;
+};
+
+struct renderer {
+	struct mail *mail;
+	pthread_mutex_t lock; /* guards the queue */
+	pthread_cond_t filled;
+	GQueue queue; /* struct making */
+	bool stopping;
+	pthread_t threads[WORKERS];
+	unsigned threads_count;
+	GHashTable *makings; /* loop only: key → struct making */
+	/* views_lock */
+	GQueue made, lists; /* struct made, the newest first */
+};
+
+/* ---- what was made lately ---- */
+
+static void made_free(void *data)
+{
+	struct made *made = data;
+
+	cache_body_unref(made->body);
+	if (made->list)
+		g_array_unref(made->list);
+	g_free(made);
+}
+
+static void made_add(struct mail *mail, GQueue *queue, guint most, struct made *made)
+{
+	struct made *old = NULL;
+
+	pthread_mutex_lock(&mail->views_lock);
+	g_queue_push_head(queue, made);
+	if (queue->length > most)
+		old = g_queue_pop_tail(queue);
+	pthread_mutex_unlock(&mail->views_lock);
+	if (old)
+		made_free(old);
+}
+
+static bool key_equal(const struct cache_key *a, const struct cache_key *b)
+{
+	return a->folder == b->folder && a->uidvalidity == b->uidvalidity && a->uid == b->uid && a->lf == b->lf &&
+	       a->view == b->view;
+}
+
+/* Caller holds views_lock. */
+static struct made *made_find(GQueue *queue, const struct cache_key *key)
+{
+	for (GList *at = queue->head; at; at = at->next) {
+		struct made *made = at->data;
+
+		if (key_equal(&made->key, key))
+			return made;
+	}
+	return NULL;
+}
+
+bool render_find(struct mail *mail, const struct cache_key *key, struct cache_body **body_out)
+{
+	struct made *made;
+
+	pthread_mutex_lock(&mail->views_lock);
+	made = made_find(&mail->renderer->made, key);
+	*body_out = made ? cache_body_ref(made->body) : NULL;
+	pthread_mutex_unlock(&mail->views_lock);
+	return made != NULL;
+}
+
+GArray *render_find_list(struct mail *mail, const struct cache_key *key)
+{
+	struct made *made;
+	GArray *list;
+
+	pthread_mutex_lock(&mail->views_lock);
+	made = made_find(&mail->renderer->lists, key);
+	list = made ? g_array_ref(made->list) : NULL;
+	pthread_mutex_unlock(&mail->views_lock);
+	return list;
+}
+
+/* ---- a worker's work ---- */
+
+/* A body's octets in one piece: in memory, or mapped. */
+struct octets {
+	const char *bytes;
+	size_t length;
+	void *map;
+	size_t map_length;
+};
+
+static int octets_open(const struct cache_body *body, struct octets *octets_out, struct error *err)
+{
+	uint64_t offset = 0, length = cache_body_length(body);
+	int fd = cache_body_fd(body, &offset);
+	uint64_t start = offset - offset % (uint64_t)sysconf(_SC_PAGESIZE);
+
+	*octets_out = (struct octets){.bytes = cache_body_memory(body), .length = (size_t)length};
+	if (octets_out->bytes || !length) {
+		if (!octets_out->bytes)
+			octets_out->bytes = "";
+		return 0;
+	}
+	octets_out->map_length = (size_t)(offset - start + length);
+	octets_out->map = mmap(NULL, octets_out->map_length, PROT_READ, MAP_PRIVATE, fd, (off_t)start);
+	if (octets_out->map == MAP_FAILED)
+		return error_set(err, ERR_STORAGE, "a cached message can't be read");
+	octets_out->bytes = (const char *)octets_out->map + (offset - start);
+	return 0;
+}
+
+static void octets_close(struct octets *octets)
+{
+	if (octets->map && octets->map != MAP_FAILED)
+		munmap(octets->map, octets->map_length);
+}
+
+GArray *attachments_new(void)
+{
+	GArray *list = g_array_new(FALSE, FALSE, sizeof(struct mail_attachment));
+
+	g_array_set_clear_func(list, mail_attachment_clear);
+	return list;
+}
+
+void mail_attachment_clear(void *data)
+{
+	g_free(((struct mail_attachment *)data)->name);
+}
+
+static void make_text(struct making *making, const struct octets *octets)
+{
+	GBytes *text = mime_text_render(octets->bytes, octets->length);
+
+	making->body = cache_body_put(making->mail->cache, &making->key, text);
+	g_bytes_unref(text);
+}
+
+static void make_list(struct making *making, const struct octets *octets)
+{
+	g_autoptr(GArray) found = mime_attachments(octets->bytes, octets->length);
+
+	making->list = attachments_new();
+	for (guint i = 0; i < found->len; i++) {
+		struct mime_attachment *each = &g_array_index(found, struct mime_attachment, i);
+		struct mail_attachment attachment = {
+			.name = g_steal_pointer(&each->name), .size_bytes = each->size_bytes};
+
+		g_array_append_val(making->list, attachment);
+	}
+}
+
+static bool measure(void *ctx, const char *bytes, size_t length)
+{
+	*(uint64_t *)ctx += length;
+	return true;
+}
+
+static bool gather(void *ctx, const char *bytes, size_t length)
+{
+	g_string_append_len(ctx, bytes, (gssize)length);
+	return true;
+}
+
+struct storing {
+	struct cache_stream *stream;
+	struct error *error;
+	int code;
+};
+
+static bool store(void *ctx, const char *bytes, size_t length)
+{
+	struct storing *storing = ctx;
+
+	storing->code = cache_stream_write(storing->stream, bytes, length, storing->error);
+	return storing->code == 0;
+}
+
+static int make_large(struct making *making, const struct octets *octets, uint64_t size)
+{
+	struct storing storing = {.error = &making->error};
+	int code = cache_stream_open(making->mail->cache, &making->key, size, &storing.stream, &making->error);
+
+	if (code)
+		return code;
+	mime_attachment_decode(octets->bytes, octets->length, making->index, store, &storing);
+	if (storing.code) {
+		cache_stream_abort(storing.stream);
+		return storing.code;
+	}
+	return cache_stream_commit(storing.stream, &making->body, &making->error);
+}
+
+static int make_attachment(struct making *making, const struct octets *octets)
+{
+	uint64_t size = 0;
+
+	if (!mime_attachment_decode(octets->bytes, octets->length, making->index, measure, &size))
+		return error_set(&making->error, ERR_GONE, "the message has no such attachment");
+	if (size > LIMIT_BODY_MEMORY)
+		return make_large(making, octets, size);
+
+	GString *bytes = g_string_sized_new((gsize)size + 1);
+	GBytes *taken;
+
+	mime_attachment_decode(octets->bytes, octets->length, making->index, gather, bytes);
+	taken = g_string_free_to_bytes(bytes);
+	making->body = cache_body_put(making->mail->cache, &making->key, taken);
+	g_bytes_unref(taken);
+	return 0;
+}
+
+static void work_on(struct making *making)
+{
+	struct octets octets;
+
+	making->code = octets_open(making->raw, &octets, &making->error);
+	if (making->code)
+		return;
+	if (making->kind == TEXT)
+		make_text(making, &octets);
+	else if (making->kind == LIST)
+		make_list(making, &octets);
+	else
+		making->code = make_attachment(making, &octets);
+	octets_close(&octets);
+}
+
+/* ---- the loop's part ---- */
+
+static void making_free(void *data)
+{
+	struct making *making = data;
+
+	cache_body_unref(making->raw);
+	cache_body_unref(making->body);
+	if (making->list)
+		g_array_unref(making->list);
+	mail_folder_unref(making->folder);
+	g_free(making);
+}
+
+static void made(void *data)
+{
+	struct making *making = data;
+	struct mail *mail = making->mail;
+	struct renderer *renderer = mail->renderer;
+	struct made *result = g_new0(struct made, 1);
+
+	g_hash_table_steal(renderer->makings, &making->key);
+	result->key = making->key;
+	if (making->kind == TEXT && !making->code)
+		text_length_learn(mail, making->folder, &making->key, cache_body_length(making->body));
+	if (making->code) {
+		mail_note_error(mail, &making->error, "%s, UID %u", making->folder->raw, making->key.uid);
+		g_free(result);
+	} else if (making->kind == LIST) {
+		result->list = g_steal_pointer(&making->list);
+		made_add(mail, &renderer->lists, LISTS_MAX, result);
+	} else {
+		result->body = g_steal_pointer(&making->body);
+		made_add(mail, &renderer->made, MADE_MAX, result);
+	}
+	atomic_fetch_add(&mail->rendered, 1);
+	park_finish_all(&making->parks, making->code, &making->error);
+	making_free(making);
+}
+
+static void *run(void *data)
+{
+	struct renderer *renderer = data;
+
+	pthread_mutex_lock(&renderer->lock);
+	while (!renderer->stopping) {
+		struct making *making = g_queue_pop_head(&renderer->queue);
+
+		if (!making) {
+			pthread_cond_wait(&renderer->filled, &renderer->lock);
+			continue;
+		}
+		pthread_mutex_unlock(&renderer->lock);
+		work_on(making);
+		loop_post(renderer->mail->loop, made, making);
+		pthread_mutex_lock(&renderer->lock);
+	}
+	pthread_mutex_unlock(&renderer->lock);
+	return NULL;
+}
+
+static bool workers_start(struct renderer *renderer)
+{
+	sigset_t all, before;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	while (renderer->threads_count < WORKERS &&
+		pthread_create(&renderer->threads[renderer->threads_count], NULL, run, renderer) == 0)
+		renderer->threads_count++;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return renderer->threads_count > 0;
+}
+
+static guint making_hash(gconstpointer pointer)
+{
+	const struct cache_key *key = pointer;
+
+	return key->folder * 2654435761u ^ key->uid * 2246822519u ^ key->view;
+}
+
+static gboolean making_equal(gconstpointer a, gconstpointer b)
+{
+	return key_equal(a, b);
+}
+
+static void want(struct mail *mail, struct park *park, enum kind kind, uint16_t view)
+{
+	struct renderer *renderer = mail->renderer;
+	struct cache_key key = body_key(mail, park->folder, park->uid);
+	struct cache_body *raw = NULL;
+	struct making *making;
+	struct error err;
+
+	key.view = view;
+	making = g_hash_table_lookup(renderer->makings, &key);
+	if (making) {
+		park_wait_in(park, &making->parks);
+		return;
+	}
+	/* gone since the reader looked: it looks again, and has it fetched */
+	if (!body_get(mail, park->folder, park->uid, &raw)) {
+		park_finish(park, 0, NULL);
+		return;
+	}
+	if (!renderer->threads_count && !workers_start(renderer)) {
+		cache_body_unref(raw);
+		park_finish(park, error_set(&err, ERR_FAILED, "no thread to make it"), &err);
+		return;
+	}
+	making = g_new0(struct making, 1);
+	making->mail = mail;
+	making->folder = mail_folder_ref(park->folder);
+	making->kind = kind;
+	making->key = key;
+	making->index = (unsigned)park->need_bytes;
+	making->raw = raw;
+	g_queue_init(&making->parks);
+	g_hash_table_insert(renderer->makings, &making->key, making);
+	park_wait_in(park, &making->parks);
+	pthread_mutex_lock(&renderer->lock);
+	g_queue_push_tail(&renderer->queue, making);
+	pthread_cond_signal(&renderer->filled);
+	pthread_mutex_unlock(&renderer->lock);
+}
+
+void render_park_text(struct mail *mail, struct park *park)
+{
+	want(mail, park, TEXT, VIEW_TEXT);
+}
+
+void render_park_list(struct mail *mail, struct park *park)
+{
+	want(mail, park, LIST, VIEW_LIST);
+}
+
+void render_park_attachment(struct mail *mail, struct park *park)
+{
+	want(mail, park, ATTACHMENT, (uint16_t)(VIEW_ATTACHMENTS + park->need_bytes));
+}
+
+/* ---- life ---- */
+
+void render_init(struct mail *mail)
+{
+	struct renderer *renderer = g_new0(struct renderer, 1);
+
+	renderer->mail = mail;
+	pthread_mutex_init(&renderer->lock, NULL);
+	pthread_cond_init(&renderer->filled, NULL);
+	g_queue_init(&renderer->queue);
+	g_queue_init(&renderer->made);
+	g_queue_init(&renderer->lists);
+	renderer->makings = g_hash_table_new_full(making_hash, making_equal, NULL, making_free);
+	mail->renderer = renderer;
+}
+
+void render_fini(struct mail *mail)
+{
+	struct renderer *renderer = mail->renderer;
+
+	if (!renderer)
+		return;
+	pthread_mutex_lock(&renderer->lock);
+	renderer->stopping = true;
+	pthread_cond_broadcast(&renderer->filled);
+	pthread_mutex_unlock(&renderer->lock);
+	for (unsigned i = 0; i < renderer->threads_count; i++)
+		pthread_join(renderer->threads[i], NULL);
+	/* those that were never told, too; the queue holds some of the same */
+	g_hash_table_unref(renderer->makings);
+	g_queue_clear(&renderer->queue);
+	g_queue_clear_full(&renderer->made, made_free);
+	g_queue_clear_full(&renderer->lists, made_free);
+	pthread_cond_destroy(&renderer->filled);
+	pthread_mutex_destroy(&renderer->lock);
+	g_free(renderer);
+	mail->renderer = NULL;
+}
