@@ -287,7 +287,7 @@ class Stage:
         return str(path) if path.is_mount() else None
 
     def environment(self, home, temporary, **more):
-        kept = {name: os.environ[name] for name in ("PATH", "TERM", "MAILTREE_TEST_KEEP") if name in os.environ}
+        kept = {name: os.environ[name] for name in ("PATH", "TERM", "MAILTREE_TEST_KEEP", "MAILTREE_TEST_SEED") if name in os.environ}
         return kept | {"HOME": str(home), "TMPDIR": str(temporary), "LC_ALL": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1",
                        "MAILTREE_TEST_DATA": str(self.data)} | more
 

@@ -85,27 +85,37 @@ char *folder_name_make(const char *component, const char *raw, bool maildir, boo
 	return g_strdup(out->str);
 }
 
-/* `*` stops at the delimiter, `**` doesn't; `?` is one character; the end may be followed by children. */
+/*
+ * `*` stops at the delimiter, `**` doesn't; `?` is one character; the end may be followed by children. All ways through
+ * the glob at once: the server makes the path, and going back for each star would take it for ever.
+ */
 static bool glob_match(const char *glob, const char *path, char delimiter)
 {
-	while (*glob) {
-		if (*glob == '*') {
-			bool deep = glob[1] == '*';
-			const char *rest = glob + (deep ? 2 : 1);
+	size_t length = strlen(glob);
+	g_autofree bool *here = g_new0(bool, length + 1);
+	g_autofree bool *next = g_new0(bool, length + 1);
 
-			for (const char *at = path;; at++) {
-				if (glob_match(rest, at, delimiter))
-					return true;
-				if (!*at || (!deep && *at == delimiter))
-					return false;
-			}
-		}
-		if (!*path || (*glob != '?' && *glob != *path) || (*glob == '?' && *path == delimiter))
+	here[0] = true;
+	for (;; path++) {
+		/* a star may stand for nothing */
+		for (size_t i = 0; i < length; i++)
+			if (here[i] && glob[i] == '*')
+				here[i + (glob[i + 1] == '*' ? 2 : 1)] = true;
+		if (here[length] && (!*path || *path == delimiter))
+			return true;
+		if (!*path)
 			return false;
-		glob++;
-		path++;
+		memset(next, 0, (length + 1) * sizeof(*next));
+		for (size_t i = 0; i < length; i++) {
+			if (!here[i])
+				continue;
+			if (glob[i] == '*')
+				next[i] |= glob[i + 1] == '*' || *path != delimiter;
+			else if (glob[i] == '?' ? *path != delimiter : glob[i] == *path)
+				next[i + 1] = true;
+		}
+		memcpy(here, next, (length + 1) * sizeof(*here));
 	}
-	return !*path || *path == delimiter;
 }
 
 bool tree_glob_match(const char *glob, const char *path, char delimiter)

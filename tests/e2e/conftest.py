@@ -19,6 +19,9 @@
     unknown_ca (session) a certificate authority that nobody trusts
     wait_for  wait_for(condition, timeout_s=20, what=…) → the first true value of condition()
 
+MAILTREE_TEST_SEED: where the seeds of test_chaos.py and test_crashes.py begin (0). MAILTREE_TEST_SMALL_DISK: a file system
+that tests may fill, which scripts/test mounts as root.
+
 @pytest.mark.long: runs with --long only. @pytest.mark.plain: not under sanitizers (memory, time). A skip for any other
 reason counts as failed. The binary is $MAILTREE_BUILD/mailtree, else build/mailtree. Never as root: it sees neither
 mode bits nor fusermount3's limits; scripts/test starts the suite as the user mailtree-test.

@@ -422,7 +422,7 @@ static void test_answered_in_another_order(void **unused)
 		w.server.scripts[0] = SIGN_IN INBOX ASKED(
 			"a", "1") "C: l LIST \"\" *\nC: f UID FETCH 1:* (UID FLAGS)\n"
 				  "S: * LIST () \"/\" INBOX\nS: * 2 FETCH (UID 2 FLAGS ())\nS: * LIST () \"/\" "
-		                  "Sent\nS: $l OK\n" BODY("1") "S: * 3 FETCH (UID 3 FLAGS ())\nS: $f OK\nS: $a OK\n";
+				  "Sent\nS: $l OK\n" BODY("1") "S: * 3 FETCH (UID 3 FLAGS ())\nS: $f OK\nS: $a OK\n";
 		world_ask(&w, "INBOX", FETCH_TEXT("1"));
 		world_ask(&w, NULL, "LIST \"\" *");
 		world_ask(&w, "INBOX", "UID FETCH 1:* (UID FLAGS)");
