@@ -132,8 +132,8 @@ struct mail_folder {
 	atomic_uint walk_uid; /* the last UID read while a walk is active */
 	atomic_uint walk_hits;
 	atomic_ullong text_asked_ms; /* when a text that had to be made was asked for last; 0 = never */
-	atomic_bool walk_posted; /* the loop will look at walk_uid */
-	atomic_int lister;       /* the program that opened the directory last; 0 = unknown */
+	atomic_bool walk_posted;     /* the loop will look at walk_uid */
+	atomic_int lister;           /* the program that opened the directory last; 0 = unknown */
 };
 
 /* watch.c: the folder in use */
@@ -310,15 +310,15 @@ void body_slice_bytes(GBytes *bytes, uint64_t offset, size_t length, struct mail
 
 /* view.c, render.c: what is made of bodies. Views as the cache keeps them; a number means the same for ever. */
 enum view {
-	VIEW_TEXT = MIME_TEXT_VERSION, /* 1 to 255 */
-	VIEW_LIST = 256,               /* not stored */
+	VIEW_TEXT = MIME_TEXT_VERSION,                      /* 1 to 255 */
+	VIEW_LIST = 256,                                    /* not stored */
 	VIEW_ATTACHMENTS = 1024 * MIME_ATTACHMENTS_VERSION, /* and the place in the list */
 };
 G_STATIC_ASSERT(VIEW_TEXT < VIEW_LIST && VIEW_ATTACHMENTS + MIME_ATTACHMENTS_MAX <= CACHE_VIEW_MAX);
 void render_init(struct mail *mail);
-void render_fini(struct mail *mail);                         /* after the loop has stopped */
+void render_fini(struct mail *mail);                                            /* after the loop has stopped */
 void render_ahead(struct mail *mail, struct mail_folder *folder, uint32_t uid); /* loop only: its body has come */
-void render_park_text(struct mail *mail, struct park *park); /* park_fn, as are the next two */
+void render_park_text(struct mail *mail, struct park *park);                    /* park_fn, as are the next two */
 void render_park_list(struct mail *mail, struct park *park);
 void render_park_attachment(struct mail *mail, struct park *park); /* its place in need_bytes */
 /* What was made lately: a reference. Any thread. */

@@ -10,7 +10,8 @@
 #include <glib.h>
 
 #define HTML_BYTES_MAX (2u << 20) /* of one part, that are looked at */
-#define HTML_DEPTH_MAX 256u      /* open elements: what comes behind that is left out, and the text says so */
+#define HTML_DEPTH_MAX 256u       /* open elements: what comes behind that is left out, and the text says so */
 
-/* Appends the text of `html`, valid UTF-8 without NULs, which is changed on the way; stops when `out` is longer than `most`. */
+/* Appends the text of `html`, valid UTF-8 without NULs, which is changed on the way; stops when `out` is longer than
+ * `most`. */
 void html_append(char *html, size_t length, size_t most, GString *out);
