@@ -173,21 +173,19 @@ static bool drop(struct cache *cache, const struct candidate *candidate, int fd)
 	return rc == SQLITE_OK;
 }
 
-void evict_excess(struct cache *cache)
+/* Returns whether it is within its bound. */
+static bool evict_pass(struct cache *cache)
 {
 	GArray *found;
-	struct db *db;
+	struct db *db = cache_reader(cache);
 	uint64_t bytes;
 
-	if (!cache->limit_bytes)
-		return;
-	db = cache_reader(cache);
 	if (!db)
-		return;
+		return true;
 	bytes = stored_bytes(db);
 	if (bytes <= cache->limit_bytes) {
 		cache_reader_done(cache, db);
-		return;
+		return true;
 	}
 	found = candidates(db);
 	cache_reader_done(cache, db);
@@ -205,4 +203,12 @@ void evict_excess(struct cache *cache)
 			close(fd);
 	}
 	g_array_unref(found);
+	return bytes <= cache->limit_bytes;
+}
+
+void evict_excess(struct cache *cache)
+{
+	/* what is being synced can't be taken: where that was missed it is waited for */
+	if (cache->limit_bytes && !evict_pass(cache) && syncer_wait(cache))
+		evict_pass(cache);
 }

@@ -317,6 +317,7 @@ void appender_end(struct cache *cache, struct appender *appender);
 /* Ends full segments, in the background (syncer.c). */
 void syncer_start(struct cache *cache);
 void syncer_put(struct cache *cache, struct appender *appender);
+bool syncer_wait(struct cache *cache); /* until all are ended; false: they were */
 void syncer_stop(struct cache *cache); /* when all are ended */
 
 /* ---- bodies (body.c) ---- */
@@ -445,7 +446,7 @@ struct cache {
 	pthread_cond_t sync_cond;
 	GQueue syncs; /* struct appender */
 	pthread_t sync_thread;
-	bool sync_started, sync_stop;
+	bool sync_started, sync_busy, sync_stop;
 
 	atomic_ullong evicted_bytes, dropped;
 	_Atomic int64_t warned_ms;

@@ -21,9 +21,12 @@ static void *run(void *data)
 			pthread_cond_wait(&cache->sync_cond, &cache->sync_lock);
 		if (!appender)
 			break;
+		cache->sync_busy = true;
 		pthread_mutex_unlock(&cache->sync_lock);
 		appender_end(cache, appender);
 		pthread_mutex_lock(&cache->sync_lock);
+		cache->sync_busy = false;
+		pthread_cond_broadcast(&cache->sync_cond);
 	}
 	pthread_mutex_unlock(&cache->sync_lock);
 	return NULL;
@@ -50,8 +53,21 @@ void syncer_put(struct cache *cache, struct appender *appender)
 	}
 	pthread_mutex_lock(&cache->sync_lock);
 	g_queue_push_tail(&cache->syncs, appender);
-	pthread_cond_signal(&cache->sync_cond);
+	pthread_cond_broadcast(&cache->sync_cond);
 	pthread_mutex_unlock(&cache->sync_lock);
+}
+
+bool syncer_wait(struct cache *cache)
+{
+	bool waited = false;
+
+	pthread_mutex_lock(&cache->sync_lock);
+	while (cache->sync_busy || cache->syncs.length) {
+		waited = true;
+		pthread_cond_wait(&cache->sync_cond, &cache->sync_lock);
+	}
+	pthread_mutex_unlock(&cache->sync_lock);
+	return waited;
 }
 
 void syncer_stop(struct cache *cache)
@@ -60,7 +76,7 @@ void syncer_stop(struct cache *cache)
 		return;
 	pthread_mutex_lock(&cache->sync_lock);
 	cache->sync_stop = true;
-	pthread_cond_signal(&cache->sync_cond);
+	pthread_cond_broadcast(&cache->sync_cond);
 	pthread_mutex_unlock(&cache->sync_lock);
 	pthread_join(cache->sync_thread, NULL);
 	cache->sync_started = false;
