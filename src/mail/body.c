@@ -186,6 +186,21 @@ void body_held_free(struct mail *mail)
 	g_queue_clear_full(&mail->held, held_free);
 }
 
+void body_held_drop(struct mail *mail, const struct mail_folder *folder)
+{
+	pthread_rwlock_wrlock(&mail->streams_lock);
+	for (GList *at = mail->held.head, *next; at; at = next) {
+		struct held *held = at->data;
+
+		next = at->next;
+		if (held->key.folder != folder->cache_id)
+			continue;
+		g_queue_delete_link(&mail->held, at);
+		held_free(held);
+	}
+	pthread_rwlock_unlock(&mail->streams_lock);
+}
+
 static bool key_equal(const struct cache_key *a, const struct cache_key *b)
 {
 	return a->folder == b->folder && a->uidvalidity == b->uidvalidity && a->uid == b->uid && a->lf == b->lf;

@@ -299,6 +299,7 @@ int body_stream_write(struct mail *mail, struct streaming *s, const char *bytes,
 /* Both free it. */
 int body_stream_commit(struct mail *mail, struct streaming *s, struct error *err);
 void body_stream_abort(struct mail *mail, struct streaming *s);
+void body_held_drop(struct mail *mail, const struct mail_folder *folder);
 void body_held_free(struct mail *mail);
 /* The whole of it, if it is here: a reference. Any thread, as are the next ones. */
 bool body_get(struct mail *mail, struct mail_folder *folder, uint32_t uid, struct cache_body **body_out);

@@ -123,6 +123,7 @@ void folder_messages_forget(struct mail *mail, struct mail_folder *folder, int c
 	error_set(&err, code, "%s", why);
 	walk_free(folder);
 	fetch_stop_all(folder, code, &err);
+	body_held_drop(mail, folder);
 	pthread_mutex_lock(&mail->load_lock);
 	pthread_rwlock_wrlock(&mail->lock);
 	old = folder->listing;
@@ -161,6 +162,9 @@ static void on_opened(void *ctx, const struct source_state *state, bool reset)
 		tree_folder_row(folder, &row);
 		cache_batch_folder(sync->batch, &row);
 		batch_submit(sync);
+		/* the same keys mean other messages: the old bodies must be gone before the first is asked for */
+		if (sync->old_uidvalidity == state->uidvalidity)
+			cache_flush(sync->mail->cache);
 	}
 }
 
