@@ -101,6 +101,8 @@ static void examine_done(struct conn_command *command, const struct imap_respons
 		refused(job, tagged, true);
 	} else {
 		client_success(member->client);
+		if (g_hash_table_size(member->names) < CLIENT_OPENED_MAX)
+			g_hash_table_add(member->names, g_strdup(job->request->mailbox));
 		if (!job->request->command)
 			member->client->losses = 0;
 		job->examined = true;
@@ -194,6 +196,13 @@ static void refused(struct job *job, const struct imap_response *tagged, bool ex
 		return;
 	default:
 		break;
+	}
+	if (examine && err.code == ERR_REFUSED && !job->elsewhere &&
+		g_hash_table_contains(member->names, job->request->mailbox)) {
+		/* what had this name may have gone, and this session never takes what has come in its place */
+		job->elsewhere = true;
+		member_end(member, BLAME_NOBODY, &err);
+		return;
 	}
 	if (tagged->status == IMAP_BAD && job->pipelined && !job->alone) {
 		depth_fall(client, job);
@@ -684,6 +693,7 @@ struct member *member_open(struct imap_client *client)
 	member->opened = ++client->opened;
 	member->state = MEMBER_CONNECTING;
 	member->session = session_new(&env, &session_ops, member);
+	member->names = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 	g_ptr_array_add(client->members, member);
 	return member;
 }
@@ -705,5 +715,6 @@ void member_free(struct member *member)
 	session_free(member->session);
 	conn_free(member->conn);
 	g_free(member->mailbox_name);
+	g_hash_table_unref(member->names);
 	g_free(member);
 }

@@ -26,6 +26,7 @@
 #define CLIENT_LOSSES_MAX 6u /* connections lost in a row without one answer: the server is as good as down */
 #define CLIENT_NOT_CONNECTED_TRIES 4u
 #define CLIENT_CANCELLED_BYTES_MAX (1024u * 1024u) /* more to come for a cancelled request: hang up instead */
+#define CLIENT_OPENED_MAX 1000u                    /* mailboxes that a session is known to have had open */
 #define CLIENT_TAG_BYTES 14u                       /* tag, space, CRLF */
 #define CLIENT_SLEPT_MS 10000                      /* after so much sleep of the machine no connection is trusted */
 
@@ -43,6 +44,7 @@ struct job {
 	bool pipelined; /* others were in flight with it */
 	bool telling;   /* inside its `examined` */
 	bool alone;     /* may not be pipelined again */
+	bool elsewhere; /* its EXAMINE was refused by a session that knew another mailbox of this name */
 	unsigned tries, garbage;
 	int data_code;          /* what body_data answered */
 	uint64_t opened_floor;  /* `fresh`: only members opened after this one */
@@ -81,9 +83,10 @@ struct member {
 
 	struct job *body_job; /* whose literal arrives */
 	uint64_t body_left;
-	unsigned held; /* in this pass of the scheduler a job waits for it to run empty: 1 + its class */
-	bool served;   /* it has answered a command */
-	bool drop;     /* hang up once the stack is unwound */
+	unsigned held;     /* in this pass of the scheduler a job waits for it to run empty: 1 + its class */
+	bool served;       /* it has answered a command */
+	GHashTable *names; /* of mailboxes that this session has examined */
+	bool drop;         /* hang up once the stack is unwound */
 
 	/* watch.c */
 	enum member_idle idle;

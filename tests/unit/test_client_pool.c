@@ -218,6 +218,42 @@ static void test_several_lost_without_a_word(void **unused)
 	}
 }
 
+/* A session that had the mailbox open refuses the one that was made anew under its name: another one takes it. */
+static void test_refused_by_a_session_that_knew_another(void **unused)
+{
+	struct world w;
+
+	FOR_EACH_CUT(w)
+	{
+		w.server.scripts[0] = SIGN_IN INBOX "C: e EXAMINE \"INBOX\"\nS: $e NO Mailbox was deleted under us\n";
+		w.server.scripts[1] = SIGN_IN EXAMINE("\"INBOX\"", "8");
+		world_ask(&w, "INBOX", NULL);
+		world_run(&w);
+		world_ask_with(&w, &(struct imap_request){.mailbox = "INBOX", .examine = true});
+		world_run(&w);
+		assert_int_equal(0, w.asks[1].code);
+		assert_true(g_str_has_suffix(w.asks[1].events->str, "examined 8 3;ok"));
+		assert_int_equal(2, w.server.opened);
+	}
+}
+
+/* Once: what every session refuses is refused. */
+static void test_refused_by_the_next_one_too(void **unused)
+{
+	struct world w;
+
+	FOR_EACH_CUT(w)
+	{
+		w.server.scripts[0] = SIGN_IN INBOX "C: e EXAMINE \"INBOX\"\nS: $e NO not now\n";
+		w.server.scripts[1] = SIGN_IN "C: e EXAMINE \"INBOX\"\nS: $e NO not now\n";
+		world_ask(&w, "INBOX", NULL);
+		world_run(&w);
+		world_ask_with(&w, &(struct imap_request){.mailbox = "INBOX", .examine = true});
+		world_run(&w);
+		assert_int_equal(ERR_REFUSED, w.asks[1].code);
+	}
+}
+
 static void test_idle_connection_ends(void **unused)
 {
 	struct world w;
@@ -1020,6 +1056,8 @@ int main(void)
 		cmocka_unit_test(test_dead_since_long),
 		cmocka_unit_test(test_lost_without_a_word),
 		cmocka_unit_test(test_several_lost_without_a_word),
+		cmocka_unit_test(test_refused_by_a_session_that_knew_another),
+		cmocka_unit_test(test_refused_by_the_next_one_too),
 		cmocka_unit_test(test_idle_connection_ends),
 		cmocka_unit_test(test_token_expires),
 		cmocka_unit_test(test_token_expires_each_time),
