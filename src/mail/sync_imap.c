@@ -49,6 +49,7 @@ struct run {
 	uint32_t session;               /* that of the EXAMINE: all that follows must come from it */
 	unsigned described, named_only; /* messages of this check with and without metadata */
 	struct error refusal;           /* of the last that has none */
+	uint32_t changed[2];            /* the first and the last whose flags came with the EXAMINE; 0 = none */
 	bool vanished_known;            /* QRESYNC answered: what is gone was told */
 	bool fell;                      /* HIGHESTMODSEQ: a mailbox made anew, or a server that lost its numbers */
 	struct imap_set received;       /* UIDs with metadata in this phase */
@@ -158,6 +159,20 @@ static bool wants_metadata(const struct run *run)
 	       run->phase == PHASE_BARE;
 }
 
+/*
+ * Flags of a message that the server says have changed: perhaps all of it has. A mailbox that was made anew, with the
+ * numbers of the old one, looks like this.
+ */
+static void changed_note(struct run *run, const struct imap_fetch *fetch)
+{
+	if (run->phase == PHASE_CHANGED && (fetch->items & IMAP_FETCH_INTERNALDATE))
+		run->job->probed(run->job->ctx, fetch->uid, fetch->internal_date, 0);
+	else if (run->phase == PHASE_OPEN && !run->changed[0])
+		run->changed[0] = fetch->uid;
+	else if (run->phase == PHASE_OPEN)
+		run->changed[1] = fetch->uid;
+}
+
 static void on_fetch(struct run *run, const struct imap_fetch *fetch)
 {
 	g_autoptr(GString) keywords = NULL;
@@ -179,6 +194,7 @@ static void on_fetch(struct run *run, const struct imap_fetch *fetch)
 	message.flags = flags_parse(fetch->flags, keywords);
 	if (!wants_metadata(run) || (fetch->items & needed) != needed ||
 		(run->phase != PHASE_BARE && !(fetch->items & IMAP_FETCH_HEADER))) {
+		changed_note(run, fetch);
 		job->flags_of(job->ctx, fetch->uid, message.flags, keywords->len ? keywords->str : NULL);
 		return;
 	}
@@ -304,7 +320,7 @@ static bool next_probe(struct run *run)
 	g_autoptr(GString) uids = g_string_new(NULL);
 	const struct source_sync_job *job = run->job;
 
-	if (run->did_probe || run->reset || (!job->identify && !run->fell))
+	if (run->did_probe || run->reset || (!job->identify && !run->fell && !run->changed[0]))
 		return false;
 	if (has_modseq(run) && job->known.highestmodseq == run->mailbox.highestmodseq)
 		return false;
@@ -312,6 +328,9 @@ static bool next_probe(struct run *run)
 	for (size_t i = 0; i < G_N_ELEMENTS(job->probes); i++)
 		if (job->probes[i])
 			g_string_append_printf(uids, "%s%u", uids->len ? "," : "", job->probes[i]);
+	for (size_t i = 0; i < G_N_ELEMENTS(run->changed); i++)
+		if (run->changed[i])
+			g_string_append_printf(uids, "%s%u", uids->len ? "," : "", run->changed[i]);
 	if (!uids->len)
 		return false;
 	g_string_printf(run->command, "UID FETCH %s (UID INTERNALDATE RFC822.SIZE)", uids->str);
@@ -327,7 +346,7 @@ static bool next_changed(struct run *run)
 		job->known.highestmodseq == run->mailbox.highestmodseq)
 		return false;
 	run->did_changed = true;
-	g_string_printf(run->command, "UID FETCH 1:* (UID FLAGS) (CHANGEDSINCE %" G_GUINT64_FORMAT ")",
+	g_string_printf(run->command, "UID FETCH 1:* (UID FLAGS INTERNALDATE) (CHANGEDSINCE %" G_GUINT64_FORMAT ")",
 		job->known.highestmodseq);
 	submit(run, PHASE_CHANGED);
 	return true;
@@ -495,6 +514,7 @@ static void on_done(void *ctx, int code, const struct error *err)
 		run->request.uidvalidity = 0;
 		run->request.qresync_modseq = 0;
 		run->did_changed = run->did_new = run->did_flags = run->did_probe = run->did_set = false;
+		memset(run->changed, 0, sizeof(run->changed));
 		imap_set_clear(&run->all);
 		g_queue_clear_full(&run->parts, set_free);
 		g_queue_init(&run->parts);

@@ -871,6 +871,27 @@ class TestNumberedAnew:
         assert_same({"INBOX": bodies(new.messages)}, read_tree(mounted))
         assert {failure(os.open, mounted / "INBOX" / name, os.O_RDONLY) for name in old} <= {"ENOENT", "ESTALE"}
 
+    @pytest.mark.parametrize("hidden", [set(), {"QRESYNC"}], ids=["QRESYNC", "CONDSTORE"])
+    def test_made_anew_with_the_same_numbers_while_it_is_mounted(self, place, fresh_user, mount, proxy, proxy_tls, hidden):
+        user, client = fresh_user(), None
+        line = proxy(tls=proxy_tls, rules=[rules.HideCapabilities(hidden)])
+
+        def fill(name):
+            nonlocal client
+            client = place.imap(user)
+            client.create("Copy")
+            for uid in range(1, 4):
+                client.append("Copy", None, f'"{uid:02d}-Jan-20{name} 10:00:00 +0000"', mail(uid, f"of {name}").content)
+            return re.search(rb"UIDVALIDITY (\d+)", client.status("Copy", "(UIDVALIDITY)")[1][0])[1].decode()
+        validity = fill("11")
+        mounted = mount(user, keys={"port": line.port, "poll": 0})
+        assert [read(path) for path in uids(mounted / "Copy").values()] == [mail(uid, "of 11").content for uid in range(1, 4)]
+        client.delete("Copy")
+        fill("12")
+        place.dovecot.doveadm("mailbox", "update", "-u", user, "--uid-validity", validity, "Copy")
+        new = [mail(uid, "of 12").content for uid in range(1, 4)]
+        until_true(lambda: [read_or_error(open(path, "rb")) for path in uids(mounted / "Copy").values()] == new)
+
     @pytest.mark.parametrize("change", list(CHANGES)[:2])
     def test_while_it_is_mounted(self, scripted, mount, change):
         server = scripted(Model({"INBOX": mails(8, "old")}))
