@@ -31,7 +31,8 @@ import package
 PROJECT = pathlib.Path(__file__).resolve().parents[1]
 USER = "mailtree-test"
 DATA_OF_ROOT = "/var/cache/mailtree-tests"
-WORKERS = min(4, max(2, os.cpu_count() or 1))
+# Many tests wait for deadlines: one more than there are processors.
+WORKERS = min(4, (os.cpu_count() or 1) + 1)
 TEST_TIMEOUT_S = 180
 TEST_TIMEOUT_LONG_S = 3600
 STEP_TIMEOUT_S = 1800

@@ -13,6 +13,7 @@ import pytest
 from lab import net
 from lab.home import PROJECT
 
+pytestmark = pytest.mark.plain
 CONFIG = "[work]\nhost = a.example\n\n[work:other]\nhost = a.example\n\n[home]\nhost = b.example\n"
 SCRIPTS = PROJECT / "completions"
 

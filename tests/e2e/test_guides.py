@@ -8,6 +8,7 @@ import pytest
 from lab import mailboxes, net
 from lab.home import PROJECT
 
+pytestmark = pytest.mark.plain
 GUIDES = ("backup", "migration", "server")
 MESSAGES = 150
 
