@@ -142,10 +142,8 @@ int ask_secret(const char *question, char **answer_out, struct error *err)
 	bool is_terminal = tcgetattr(STDIN_FILENO, &shown) == 0;
 	char line[ANSWER_BYTES_MAX];
 	g_autofree char *prompt = g_strdup_printf("%s: ", question);
-	int code = say(err, prompt);
+	int code;
 
-	if (code != 0)
-		return code;
 	interrupted = 0;
 	sigaction(SIGINT, &action, &before);
 	if (is_terminal) {
@@ -153,7 +151,11 @@ int ask_secret(const char *question, char **answer_out, struct error *err)
 		hidden.c_lflag &= ~(tcflag_t)ECHO;
 		tcsetattr(STDIN_FILENO, TCSAFLUSH, &hidden);
 	}
-	code = line_read(line, err);
+	/* behind that: an answer that comes with the question isn't thrown away, nor shown */
+	line[0] = '\0';
+	code = say(err, prompt);
+	if (code == 0)
+		code = line_read(line, err);
 	if (is_terminal) {
 		tcsetattr(STDIN_FILENO, TCSAFLUSH, &shown);
 		output_print(NULL, "\n");
