@@ -18,10 +18,11 @@
  * CLIENT_SLOW_BYTES over a minute is silence too), with ERR_UNREACHABLE when no connection can be
  * had, ERR_SIGN_IN when sign-in is refused, ERR_THROTTLED when the server asks for more than
  * throttle_wait_ms, ERR_RENUMBERED when the mailbox has another UIDVALIDITY than expected,
- * ERR_REFUSED for NO/BAD, ERR_GONE when the mailbox can't be examined because it isn't there,
- * ERR_PROTOCOL for a broken answer. "Request is throttled. Suggested Backoff Time: N milliseconds"
- * (and [THROTTLED], [LIMIT], BYE with it) pauses the whole client and isn't an error of the request. When the machine
- * has slept, connections are opened anew and requests sent again, with all of their time before them.
+ * ERR_REFUSED for NO/BAD (an EXAMINE by two sessions, if the first had the mailbox open before), ERR_GONE when the
+ * mailbox can't be examined because it isn't there, ERR_PROTOCOL for a broken answer. "Request is throttled. Suggested
+ * Backoff Time: N milliseconds" (and [THROTTLED], [LIMIT], BYE with it) pauses the whole client and isn't an error of
+ * the request. When the machine has slept, connections are opened anew and requests sent again, with all of their time
+ * before them.
  *
  * Threads: everything runs on the loop's thread. Callbacks may submit and cancel requests.
  */

@@ -154,8 +154,10 @@ typedef void (*cache_length_fn)(void *ctx, uint32_t uid, uint64_t length);
 int cache_body_lengths(
 	struct cache *cache, const struct cache_key *key, cache_length_fn fn, void *ctx, struct error *err);
 /*
- * Stores a body held in memory. The first complete one stays: where one is cached already it is
- * returned instead. The body returned can be read at once, from memory until it is written.
+ * Stores a body held in memory. The first complete one of this process stays: where one is known already it is
+ * returned instead. Where another process was first its row counts from then on, for others at once. The body returned
+ * can be read at once, from memory until it is written; where the disk doesn't keep up it isn't stored (internal.h,
+ * STUCK_MS).
  */
 struct cache_body *cache_body_put(struct cache *cache, const struct cache_key *key, GBytes *bytes);
 void cache_body_drop(struct cache *cache, const struct cache_key *key);

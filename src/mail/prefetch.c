@@ -6,7 +6,7 @@
  * sort), up or down. One is enough where the same kind of walk has just ended in another folder, and where a program
  * that has listed the folder begins with its first message. The order can turn out to be another one: a walk whose
  * reader is elsewhere is given up. The window of bytes
- * ahead of the reader begins small and doubles only while the reader follows: a program that opens three mails doesn't
+ * ahead of the reader begins small and grows only while the reader follows: a program that opens three mails doesn't
  * pull the folder. It is also bound to what the wire brings in WINDOW_SECONDS, so that a slow line isn't
  * filled with what nobody may want. Two seconds of silence end a walk.
  *

@@ -6,6 +6,7 @@
  *   CONDSTORE  EXAMINE tells HIGHESTMODSEQ: equal means nothing changed; else FETCH (CHANGEDSINCE)
  *   neither    equal UIDVALIDITY, UIDNEXT and EXISTS mean the same set; flags only where they are wanted
  *
+ * where flags have changed it is asked whether these are the known messages still (INTERNALDATE, RFC822.SIZE),
  * then new messages from the old UIDNEXT on, and where the count doesn't add up the whole set of UIDs. A listing
  * that comes in one FETCH and fails is asked again in halves, down to single messages: one that the
  * server can't describe doesn't take the others with it.
