@@ -179,6 +179,7 @@ struct mail {
 	/* loop only */
 	struct tree_check *tree_check;
 	struct error tree_failure; /* of the last check of the tree; code 0 = it succeeded */
+	GQueue syncs;              /* struct sync *: under way, those of folders that have gone too */
 	GQueue fetches;            /* struct fetch *: under way, the oldest first */
 	struct loop_timer *walk_timer;
 	GQueue walks;           /* struct walk *: the active ones, each in its turn */

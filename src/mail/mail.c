@@ -63,6 +63,7 @@ int mail_new(struct loop *loop, const struct mail_config *config, struct cache *
 	pthread_rwlock_init(&mail->listener_lock, NULL);
 	g_queue_init(&mail->parks);
 	g_queue_init(&mail->walks);
+	g_queue_init(&mail->syncs);
 	g_queue_init(&mail->fetches);
 	g_queue_init(&mail->streams);
 	g_queue_init(&mail->held);
@@ -97,9 +98,10 @@ void mail_free(struct mail *mail)
 	render_fini(mail);
 	loop_timer_cancel(mail->walk_timer);
 	watch_stop(mail);
+	for (struct sync *sync; (sync = g_queue_peek_head(&mail->syncs));)
+		sync_free(sync);
 	g_hash_table_iter_init(&iter, mail->by_raw);
 	while (g_hash_table_iter_next(&iter, NULL, (void **)&folder)) {
-		sync_free(folder->sync);
 		walk_free(folder);
 		fetch_stop_all(folder, ERR_INTERRUPTED, &err);
 	}

@@ -343,6 +343,7 @@ void sync_free(struct sync *sync)
 	if (sync->batch)
 		cache_batch_submit(sync->batch);
 	g_queue_clear(&sync->parks);
+	g_queue_remove(&sync->mail->syncs, sync);
 	mail_folder_unref(sync->folder);
 	g_free(sync);
 }
@@ -536,7 +537,7 @@ static void on_done(void *ctx, int code, const struct error *err)
 		code = error_set(&problem, ERR_PROTOCOL, "%s holds more messages than mailtree can list", folder->raw);
 	else if (code)
 		error_copy(&problem, err);
-	else if (folder->attributes & MAIL_FOLDER_NOSELECT)
+	else if (folder->gone || (folder->attributes & MAIL_FOLDER_NOSELECT))
 		code = error_set(&problem, ERR_GONE, "the folder holds no messages any more");
 	if (!code && sync->other) {
 		/* same numbers, other messages: the folder is rebuilt from nothing */
@@ -612,6 +613,7 @@ static void sync_start(struct mail *mail, struct mail_folder *folder, struct sou
 	}
 	folder->sync = sync;
 	folder->told = false;
+	g_queue_push_tail(&mail->syncs, sync);
 	mail->source->ops->sync(mail->source, &sync->job);
 }
 

@@ -503,7 +503,9 @@ static void apply(struct tree_check *check, uint32_t session)
 	struct mail_folder *folder;
 	g_autofree char *known = NULL;
 	struct tree_sum sum = {0};
+	struct error why;
 
+	error_set(&why, ERR_GONE, "the folder is gone on the server");
 	g_hash_table_iter_init(&iter, mail->by_raw);
 	while (g_hash_table_iter_next(&iter, NULL, (void **)&folder))
 		folder->seen = folder->listed = false;
@@ -575,6 +577,9 @@ static void apply(struct tree_check *check, uint32_t session)
 	for (guint i = 0; i < gone->len; i++) {
 		folder = gone->pdata[i];
 		watch_forget(mail, folder);
+		/* the table of folders doesn't keep it any more: nothing that borrows it may go on */
+		walk_free(folder);
+		fetch_stop_all(folder, ERR_GONE, &why);
 		folder_event(mail, MAIL_EVENT_FOLDER_GONE, folder, gone_parents->pdata[i], folder->name);
 	}
 	for (guint i = 0; i < renamed->len; i++) {

@@ -657,6 +657,63 @@ static void test_the_first_window_is_small(void **state)
 	assert_in_range(asked, 3, 2 + 11 + 3);
 }
 
+/* The folder "Second", listed, as that of the fixture. */
+static struct fake_folder *start_second(void **state, unsigned messages)
+{
+	struct fixture *f = start_walk(state, 40, 1000);
+	struct fake_folder *second = fake_folder_add(f->fake, "Second", 8);
+
+	for (uint32_t uid = 1; uid <= messages; uid++)
+		fake_add_text(second, uid, 100000);
+	fixture_mount(f);
+	assert_int_equal(0, check_tree(f));
+	f->folder = child(f, "Second");
+	assert_int_equal(0, check_folder(f, f->folder));
+	return second;
+}
+
+static void test_a_walk_ends_with_its_folder(void **state)
+{
+	struct fake_folder *second = start_second(state, 100);
+	struct fixture *f = *state;
+
+	assert_int_equal(0, read_code(f, 1));
+	assert_int_equal(0, read_code(f, 2));
+	wait_for(some_are_fetched_ahead, f);
+	second->hidden = true;
+	assert_int_equal(0, check_tree(f));
+	mail_folder_unref(f->folder);
+	/* another walk gives each that there is its turn; then all that are silent are looked for, twice */
+	open_inbox(f);
+	for (uint32_t uid = 1; uid <= 40; uid++)
+		assert_reads(f, uid, message(f, uid)->bytes);
+	g_usleep(4500000);
+}
+
+static bool one_waits(struct fixture *f)
+{
+	bool waits;
+
+	fake_lock(f->fake);
+	waits = f->fake->waiting.length > 0;
+	fake_unlock(f->fake);
+	return waits;
+}
+
+static void test_who_waits_learns_that_the_folder_has_gone(void **state)
+{
+	struct fake_folder *second = start_second(state, 1);
+	struct fixture *f = *state;
+	struct reader reader;
+
+	f->fake->holds = true;
+	reader_start(&reader, f, 1);
+	wait_for(one_waits, f);
+	second->hidden = true;
+	assert_int_equal(0, check_tree(f));
+	assert_int_equal(ERR_GONE, reader_end(&reader, NULL));
+}
+
 static void test_cached_ones_are_not_fetched_again_by_a_walk(void **state)
 {
 	struct fixture *f = start_walk(state, 30, 1000);
@@ -810,6 +867,8 @@ int main(void)
 		cmocka_unit_test_teardown(test_a_few_at_random_are_no_walk, teardown),
 		cmocka_unit_test_teardown(test_noprefetch_fetches_what_is_read, teardown),
 		cmocka_unit_test_teardown(test_the_first_window_is_small, teardown),
+		cmocka_unit_test_teardown(test_a_walk_ends_with_its_folder, teardown),
+		cmocka_unit_test_teardown(test_who_waits_learns_that_the_folder_has_gone, teardown),
 		cmocka_unit_test_teardown(test_cached_ones_are_not_fetched_again_by_a_walk, teardown),
 		cmocka_unit_test_teardown(test_should_fail_beyond_daily_bytes, teardown),
 		cmocka_unit_test_teardown(test_a_walk_stops_at_daily_bytes, teardown),
