@@ -5,6 +5,7 @@
 #define FUSE_USE_VERSION 314
 
 #include "fs/control.h"
+#include "fs/fill.h"
 #include "fs/fs.h"
 #include "fs/generated.h"
 #include "fs/notify.h"
@@ -32,6 +33,7 @@ struct fs {
 	struct control *control;
 	struct generated *generated;
 	struct notify *notify;
+	struct fill *fill;
 	struct fuse_session *session;
 	bool xattr;
 	atomic_bool init_pending; /* the INIT reply, to be corrected, hasn't been written yet */
@@ -44,3 +46,4 @@ struct fs {
 /* The operations of a mount with these settings; userdata is its struct fs. */
 void fuse_ops_fill(const struct fs *fs, struct fuse_lowlevel_ops *ops_out);
 extern const struct notify_sink fuse_ops_sink;
+void fuse_ops_store(void *ctx, uint64_t ino, GBytes *bytes); /* fill_store_fn */

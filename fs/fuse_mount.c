@@ -259,7 +259,8 @@ int fs_new(struct mail *mail, const struct fs_config *config, struct fs **fs_out
 	};
 	tasks_init(&fs->tasks, mail);
 	retries_init(&fs->retries);
-	fs->notify = notify_new(mail, config->names_uid, config->maildir, &fuse_ops_sink, fs);
+	fs->fill = fill_new(fuse_ops_store, fs);
+	fs->notify = notify_new(mail, config->names_uid, config->maildir, &fuse_ops_sink, fs->fill, fs);
 	fs->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (fs->wake_fd < 0)
 		code = error_set(err, ERR_FAILED, "eventfd: %s", g_strerror(errno));
@@ -353,17 +354,18 @@ int fs_run(struct fs *fs, struct error *err)
 {
 	int code = 0;
 
-	if (!notify_start(fs->notify) || !workers_start(fs))
+	if (!fill_start(fs->fill) || !notify_start(fs->notify) || !workers_start(fs))
 		code = error_set(err, ERR_FAILED, "threads: %s", g_strerror(EAGAIN));
 	else
 		wait_until_woken(fs);
 
 	/*
-	 * In this order: what waits for the server is called off; the notifier may be waiting for a lock whose holder
-	 * needs an answer, so it ends while there is still somebody to answer; then the workers.
+	 * In this order: what waits for the server is called off; the notifier and the filler may be waiting for a
+	 * lock whose holder needs an answer, so they end while there is still somebody to answer; then the workers.
 	 */
 	tasks_stop(&fs->tasks);
 	notify_stop(fs->notify);
+	fill_stop(fs->fill);
 	workers_stop(fs);
 	tasks_stop(&fs->tasks);
 	if (code == 0 && fs->device_errno)
@@ -380,6 +382,7 @@ void fs_free(struct fs *fs)
 		fuse_session_destroy(fs->session);
 	}
 	notify_free(fs->notify);
+	fill_free(fs->fill);
 	control_free(fs->control);
 	generated_free(fs->generated);
 	retries_fini(&fs->retries);

@@ -601,6 +601,16 @@ static void sink_content(void *ctx, uint64_t ino)
 	fuse_lowlevel_notify_inval_inode(((struct fs *)ctx)->session, ino, 0, 0);
 }
 
+void fuse_ops_store(void *ctx, uint64_t ino, GBytes *bytes)
+{
+	size_t length;
+	const void *memory = g_bytes_get_data(bytes, &length);
+	struct fuse_bufvec vector = FUSE_BUFVEC_INIT(length);
+
+	vector.buf[0].mem = (void *)memory;
+	fuse_lowlevel_notify_store(((struct fs *)ctx)->session, ino, 0, &vector, FUSE_BUF_NO_SPLICE);
+}
+
 static void sink_entry(void *ctx, uint64_t parent, const char *name)
 {
 	fuse_lowlevel_notify_inval_entry(((struct fs *)ctx)->session, parent, name, strlen(name));

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "fs/notify.h"
 
+#include "fs/fill.h"
 #include "fs/names.h"
 #include "fs/node.h"
 #include "fs/view.h"
@@ -24,6 +25,7 @@ struct note {
 struct notify {
 	struct mail *mail;
 	const struct notify_sink *sink;
+	struct fill *fill;
 	void *ctx;
 	bool names_uid, maildir;
 	bool started;
@@ -39,7 +41,8 @@ struct notify {
 	bool texts; /* are shown in this mount */
 };
 
-struct notify *notify_new(struct mail *mail, bool names_uid, bool maildir, const struct notify_sink *sink, void *ctx)
+struct notify *notify_new(
+	struct mail *mail, bool names_uid, bool maildir, const struct notify_sink *sink, struct fill *fill, void *ctx)
 {
 	struct notify *notify = g_new0(struct notify, 1);
 
@@ -47,6 +50,7 @@ struct notify *notify_new(struct mail *mail, bool names_uid, bool maildir, const
 	notify->names_uid = names_uid;
 	notify->maildir = maildir;
 	notify->sink = sink;
+	notify->fill = fill;
 	notify->ctx = ctx;
 	pthread_mutex_init(&notify->lock, NULL);
 	pthread_cond_init(&notify->filled, NULL);
@@ -277,6 +281,10 @@ static void listen(void *data, const struct mail_event *event)
 {
 	struct notify *notify = data;
 
+	if (event->type == MAIL_EVENT_MESSAGE_BODY) {
+		fill_add(notify->fill, node_message_ino(event->message_number, event->message.uid), event->body);
+		return;
+	}
 	pthread_mutex_lock(&notify->lock);
 	switch (event->type) {
 	case MAIL_EVENT_MESSAGE_ADDED:

@@ -26,10 +26,12 @@ struct notify_sink {
 	void (*deleted)(void *ctx, uint64_t parent, uint64_t child, const char *name);
 };
 
+struct fill;
 struct notify;
 
-/* `mail` and `sink` are borrowed. */
-struct notify *notify_new(struct mail *mail, bool names_uid, bool maildir, const struct notify_sink *sink, void *ctx);
+/* All are borrowed; `fill` gets the bodies that come ahead of their readers. */
+struct notify *notify_new(
+	struct mail *mail, bool names_uid, bool maildir, const struct notify_sink *sink, struct fill *fill, void *ctx);
 /* Starts the thread and listens to the model. */
 bool notify_start(struct notify *notify);
 /* Drops what is queued, ends the thread. While it runs, requests must be answered still. */

@@ -467,6 +467,8 @@ int mail_message_size(struct mail *mail, struct mail_folder *folder, uint32_t ui
 
 	look_at(mail, folder, uid, &look);
 	if (look.exact) {
+		/* it may be in the kernel's hands, who reads it then asks no more */
+		walk_hit(mail, folder, uid);
 		*size_out = look.size_bytes;
 		return 0;
 	}

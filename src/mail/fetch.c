@@ -18,6 +18,7 @@
 
 #define BULK_BEHIND_BYTES (1u << 20) /* a reader doesn't wait for more bulk bytes than this before its own */
 #define ALONE_TRIES 2u
+#define OFFER_BYTES_MAX (256u << 10)
 
 struct body {
 	struct mail_waiter check;   /* first: the folder's check, when the server gave nothing */
@@ -326,6 +327,24 @@ static size_t lines_turn(char *bytes, size_t length)
 	return to;
 }
 
+/* The kernel may have it before its reader asks. Not what is opened unseen: the reader's pace is to be known. */
+static void offer_ahead(struct fetch *fetch, const struct body *body, GBytes *bytes)
+{
+	struct mail_folder *folder = fetch->folder;
+	struct mail_event event = {.type = MAIL_EVENT_MESSAGE_BODY,
+		.folder = folder,
+		.message_number = folder->message_number,
+		.body = bytes};
+	const struct row *row = folder->listing ? listing_find(folder->listing, body->uid) : NULL;
+
+	if (!fetch->bulk || fetch->mail->sizes_trusted || body->parks.length || !row ||
+		!(row->flags & ROW_SIZE_EXACT) || (row->flags & ROW_SIZE_CHANGED) ||
+		row->size_bytes != g_bytes_get_size(bytes) || !row->size_bytes || row->size_bytes > OFFER_BYTES_MAX)
+		return;
+	event.message.uid = body->uid;
+	mail_emit(fetch->mail, &event);
+}
+
 static void deliver_memory(struct fetch *fetch, struct body *body)
 {
 	struct mail *mail = fetch->mail;
@@ -348,6 +367,7 @@ static void deliver_memory(struct fetch *fetch, struct body *body)
 		length = lines_turn(fetch->memory, length);
 	bytes = g_bytes_new_take(g_steal_pointer(&fetch->memory), length);
 	stored = cache_body_put(mail->cache, &key, bytes);
+	offer_ahead(fetch, body, bytes);
 	g_bytes_unref(bytes);
 	if (mail->config.eol_lf)
 		body_size_learn(mail, fetch->folder, body->uid, cache_body_length(stored), false);

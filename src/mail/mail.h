@@ -294,6 +294,7 @@ enum mail_event_type {
 	MAIL_EVENT_MESSAGE_GONE,   /* name and inode */
 	MAIL_EVENT_MESSAGE_SIZE,   /* attributes changed */
 	MAIL_EVENT_MESSAGE_FLAGS,  /* `message` is as it was before */
+	MAIL_EVENT_MESSAGE_BODY,   /* nothing changed: `body` came ahead of its reader, of the size that was told */
 	MAIL_EVENT_FOLDER_CHANGED, /* its directory's attributes and listing */
 	MAIL_EVENT_FOLDER_RESET,   /* every message of it is another: message_number has changed */
 	MAIL_EVENT_FOLDER_ADDED,
@@ -305,7 +306,8 @@ struct mail_event {
 	struct mail_folder *parent;  /* FOLDER_*: of `folder`; borrowed */
 	const char *name;            /* FOLDER_ADDED/GONE: its name in the parent */
 	uint32_t message_number;     /* the number that the messages had: for RESET the old one */
-	struct mail_message message; /* MESSAGE_* */
+	struct mail_message message; /* MESSAGE_*; of a MESSAGE_BODY its uid alone */
+	GBytes *body;                /* MESSAGE_BODY: all octets; borrowed: ref it to keep it */
 };
 /* Called from the loop's thread (or whichever changed it), with no lock held; must not block: queue it. */
 typedef void (*mail_event_fn)(void *ctx, const struct mail_event *event);

@@ -110,6 +110,26 @@ def test_sixteen_read_at_random_while_four_list(mount, content, expected_file, s
     finish(start_readers(expected, READERS, 120, LISTERS, 6))
 
 
+def test_what_came_ahead_of_its_reader_is_with_the_kernel(mount, content, wait_for):
+    folder = max(content, key=lambda name: len(content[name]))
+    view = mount()
+
+    def counters():
+        return view.status()["counters"]
+
+    def asked_nothing():
+        path, expected = messages.pop(0)
+        before = counters()["cache_hits"]
+        assert path.read_bytes() == expected
+        return counters()["cache_hits"] == before
+    messages = [(pathlib.Path(path), content[folder][uid]) for uid, path in sorted(witness.paths(view)[folder].items())]
+    for path, expected in [messages.pop(0), messages.pop(0)]:
+        assert path.read_bytes() == expected
+    wait_for(lambda: counters()["bodies_prefetched"] >= 20, what="bodies ahead of the reader")
+    # Some may be on their way to the kernel still.
+    assert any(asked_nothing() for _ in range(15))
+
+
 def test_a_cold_folder_is_right_for_all_who_come_at_once(mount, content):
     tree = mount()
     with concurrent.futures.ThreadPoolExecutor(8) as pool:

@@ -325,7 +325,7 @@ unsigned fake_parked(struct mail *mail)
 	return count;
 }
 
-static void emit(struct mail *mail, const struct mail_event *event)
+void fake_emit(struct mail *mail, const struct mail_event *event)
 {
 	pthread_mutex_lock(&mail->lock);
 	mail_event_fn listener = mail->listener;
@@ -355,8 +355,9 @@ struct mail_folder *fake_folder_add(
 	if (folder->info.message_number)
 		g_hash_table_insert(mail->by_number, GUINT_TO_POINTER(folder->info.message_number), folder);
 	pthread_mutex_unlock(&mail->lock);
-	emit(mail, &(struct mail_event){
-			   .type = MAIL_EVENT_FOLDER_ADDED, .folder = folder, .parent = folder->parent, .name = name});
+	fake_emit(mail,
+		&(struct mail_event){
+			.type = MAIL_EVENT_FOLDER_ADDED, .folder = folder, .parent = folder->parent, .name = name});
 	return folder;
 }
 
@@ -369,10 +370,10 @@ void fake_folder_remove(struct mail *mail, struct mail_folder *folder)
 	g_hash_table_remove(mail->by_number, GUINT_TO_POINTER(folder->info.number));
 	g_hash_table_remove(mail->by_number, GUINT_TO_POINTER(folder->info.message_number));
 	pthread_mutex_unlock(&mail->lock);
-	emit(mail, &(struct mail_event){.type = MAIL_EVENT_FOLDER_GONE,
-			   .folder = folder,
-			   .parent = folder->parent,
-			   .name = folder->name});
+	fake_emit(mail, &(struct mail_event){.type = MAIL_EVENT_FOLDER_GONE,
+				.folder = folder,
+				.parent = folder->parent,
+				.name = folder->name});
 }
 
 void fake_folder_reset(struct mail *mail, struct mail_folder *folder, uint32_t message_number)
@@ -387,7 +388,7 @@ void fake_folder_reset(struct mail *mail, struct mail_folder *folder, uint32_t m
 	g_array_set_size(folder->messages, 0);
 	g_hash_table_insert(mail->by_number, GUINT_TO_POINTER(message_number), folder);
 	pthread_mutex_unlock(&mail->lock);
-	emit(mail, &event);
+	fake_emit(mail, &event);
 }
 
 static void describe(const struct message *message, struct mail_message *out)
@@ -420,7 +421,7 @@ void fake_message_add(
 	event.message_number = folder->info.message_number;
 	pthread_mutex_unlock(&mail->lock);
 	describe(&message, &event.message);
-	emit(mail, &event);
+	fake_emit(mail, &event);
 }
 
 void fake_message_flag(struct mail *mail, struct mail_folder *folder, uint32_t uid, uint32_t flags)
@@ -435,7 +436,7 @@ void fake_message_flag(struct mail *mail, struct mail_folder *folder, uint32_t u
 	folder->info.flags_mtime++;
 	event.message_number = folder->info.message_number;
 	pthread_mutex_unlock(&mail->lock);
-	emit(mail, &event);
+	fake_emit(mail, &event);
 }
 
 void fake_message_remove(struct mail *mail, struct mail_folder *folder, uint32_t uid)
@@ -455,7 +456,7 @@ void fake_message_remove(struct mail *mail, struct mail_folder *folder, uint32_t
 	folder->info.messages--;
 	event.message_number = folder->info.message_number;
 	pthread_mutex_unlock(&mail->lock);
-	emit(mail, &event);
+	fake_emit(mail, &event);
 }
 
 /* A line of 64 bytes over and over, so that one mapped pattern serves all: each body begins elsewhere in it. */

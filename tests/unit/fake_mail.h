@@ -37,6 +37,7 @@ struct mail_folder *fake_folder_add(
 void fake_folder_remove(struct mail *mail, struct mail_folder *folder);
 /* Its messages go, and come from then on under another number. */
 void fake_folder_reset(struct mail *mail, struct mail_folder *folder, uint32_t message_number);
+void fake_emit(struct mail *mail, const struct mail_event *event);
 /* `told` is the size that the server tells, `size` the truth. */
 void fake_message_add(
 	struct mail *mail, struct mail_folder *folder, uint32_t uid, uint64_t size, uint64_t told, bool exact);

@@ -714,6 +714,89 @@ static void test_who_waits_learns_that_the_folder_has_gone(void **state)
 	assert_int_equal(ERR_GONE, reader_end(&reader, NULL));
 }
 
+/* What is offered to the kernel: each has the octets that the server has, of the size that was told. */
+struct offers {
+	struct fixture *f;
+	atomic_uint count, wrong;
+};
+
+static void note_offer(void *ctx, const struct mail_event *event)
+{
+	struct offers *offers = ctx;
+
+	if (event->type != MAIL_EVENT_MESSAGE_BODY)
+		return;
+	atomic_fetch_add(&offers->count, 1);
+	if (event->message_number == 0 || !g_bytes_equal(event->body, message(offers->f, event->message.uid)->bytes) ||
+		g_bytes_get_size(event->body) != message(offers->f, event->message.uid)->told_bytes)
+		atomic_fetch_add(&offers->wrong, 1);
+}
+
+/* Reads them all; how many came ahead of the reader. */
+static unsigned offered(struct fixture *f)
+{
+	struct offers offers = {.f = f};
+
+	fixture_mount(f);
+	open_inbox(f);
+	mail_set_listener(f->mail, note_offer, &offers);
+	for (uint32_t uid = 1; uid <= 40; uid++)
+		assert_reads(f, uid, message(f, uid)->bytes);
+	mail_set_listener(f->mail, NULL, NULL);
+	assert_int_equal(0, offers.wrong);
+	return offers.count;
+}
+
+static void test_what_comes_ahead_is_offered(void **state)
+{
+	assert_in_range(offered(start_walk(state, 40, 1000)), 20, 38);
+}
+
+static void test_another_size_than_was_told_isnt_offered(void **state)
+{
+	struct fixture *f = start_walk(state, 40, 1000);
+
+	for (uint32_t uid = 1; uid <= 40; uid++)
+		if (uid != 30)
+			message(f, uid)->told_bytes += uid % 2 ? 1 : -1;
+	assert_in_range(offered(f), 0, 1);
+}
+
+/* Its reader isn't asked for, and the walk would stand still. */
+static void test_where_nobody_opens_nothing_is_offered(void **state)
+{
+	struct fixture *f = start_walk(state, 40, 1000);
+
+	f->config.sizes = MAIL_SIZES_TRUST;
+	assert_int_equal(0, offered(f));
+}
+
+static bool the_window_is_there(struct fixture *f)
+{
+	return fake_asked(f->fake, 10) == 1;
+}
+
+static bool more_is_asked_for(struct fixture *f)
+{
+	return fake_asked(f->fake, 20) == 1;
+}
+
+/* Who opens them, and reads what the kernel has, asks for no octets, and misses nothing. */
+static void test_opening_moves_a_walk_on(void **state)
+{
+	struct fixture *f = start_walk(state, 40, 100000);
+	struct ask ask = {.f = f};
+
+	fixture_mount(f);
+	open_inbox(f);
+	ask.folder = f->folder;
+	walk(f);
+	wait_for(the_window_is_there, f);
+	for (ask.uid = 3; ask.uid <= 10; ask.uid++)
+		assert_int_equal(0, fixture_wait(f, ask_size, &ask));
+	wait_for(more_is_asked_for, f);
+}
+
 static void test_cached_ones_are_not_fetched_again_by_a_walk(void **state)
 {
 	struct fixture *f = start_walk(state, 30, 1000);
@@ -869,6 +952,10 @@ int main(void)
 		cmocka_unit_test_teardown(test_the_first_window_is_small, teardown),
 		cmocka_unit_test_teardown(test_a_walk_ends_with_its_folder, teardown),
 		cmocka_unit_test_teardown(test_who_waits_learns_that_the_folder_has_gone, teardown),
+		cmocka_unit_test_teardown(test_what_comes_ahead_is_offered, teardown),
+		cmocka_unit_test_teardown(test_another_size_than_was_told_isnt_offered, teardown),
+		cmocka_unit_test_teardown(test_where_nobody_opens_nothing_is_offered, teardown),
+		cmocka_unit_test_teardown(test_opening_moves_a_walk_on, teardown),
 		cmocka_unit_test_teardown(test_cached_ones_are_not_fetched_again_by_a_walk, teardown),
 		cmocka_unit_test_teardown(test_should_fail_beyond_daily_bytes, teardown),
 		cmocka_unit_test_teardown(test_a_walk_stops_at_daily_bytes, teardown),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The filesystem's operations on a model of our own, without FUSE: meaning, waits, listings, invalidations. */
+#include "fs/fill.h"
 #include "fs/generated.h"
 #include "fs/names.h"
 #include "fs/node.h"
@@ -948,7 +949,7 @@ static void test_notify(void **state)
 {
 	struct house *house = house_new(&(struct fake_options){0});
 	struct told told = {.lock = PTHREAD_MUTEX_INITIALIZER, .text = g_string_new(NULL)};
-	struct notify *notify = notify_new(house->mail, false, false, &told_sink, &told);
+	struct notify *notify = notify_new(house->mail, false, false, &told_sink, NULL, &told);
 	struct mail_folder *folder;
 
 	assert_true(notify_start(notify));
@@ -975,7 +976,7 @@ static void test_notify_maildir(void **state)
 {
 	struct house *house = house_new(&(struct fake_options){0});
 	struct told told = {.lock = PTHREAD_MUTEX_INITIALIZER, .text = g_string_new(NULL)};
-	struct notify *notify = notify_new(house->mail, false, true, &told_sink, &told);
+	struct notify *notify = notify_new(house->mail, false, true, &told_sink, NULL, &told);
 
 	assert_true(notify_start(notify));
 	fake_message_add(house->mail, house->inbox, 5, 100, 100, true);
@@ -1000,7 +1001,7 @@ static void test_notify_collapses(void **state)
 {
 	struct house *house = house_new(&(struct fake_options){0});
 	struct told told = {.lock = PTHREAD_MUTEX_INITIALIZER, .text = g_string_new(NULL)};
-	struct notify *notify = notify_new(house->mail, true, false, &told_sink, &told);
+	struct notify *notify = notify_new(house->mail, true, false, &told_sink, NULL, &told);
 
 	assert_true(notify_start(notify));
 	told_block(&told, true);
@@ -1022,6 +1023,83 @@ static void test_notify_collapses(void **state)
 	house_free(house);
 }
 
+/* ---- the filler ---- */
+
+static void told_store(void *ctx, uint64_t ino, GBytes *bytes)
+{
+	told_add(ctx, "%" G_GINT64_MODIFIER "x %s\n", ino, (const char *)g_bytes_get_data(bytes, NULL));
+}
+
+static bool told_is(struct told *told, const char *expected)
+{
+	bool is;
+
+	pthread_mutex_lock(&told->lock);
+	is = strcmp(told->text->str, expected) == 0;
+	pthread_mutex_unlock(&told->lock);
+	return is;
+}
+
+static void assert_stored(struct told *told, const char *expected)
+{
+	for (unsigned i = 0; i < 20000 && !told_is(told, expected); i++)
+		g_usleep(500);
+	assert_string_equal(told->text->str, expected);
+}
+
+static void test_fill(void **state)
+{
+	struct house *house = house_new(&(struct fake_options){0});
+	struct told told = {.lock = PTHREAD_MUTEX_INITIALIZER, .text = g_string_new(NULL)};
+	struct fill *fill = fill_new(told_store, &told);
+	struct notify *notify = notify_new(house->mail, false, false, &told_sink, fill, &told);
+	struct mail_event event = {.type = MAIL_EVENT_MESSAGE_BODY, .message_number = 0x4d, .message = {.uid = 5}};
+
+	event.body = g_bytes_new_static("five", 5);
+	fill_add(fill, 1, event.body); /* nobody is there yet */
+	assert_true(fill_start(fill));
+	assert_true(notify_start(notify));
+	fake_emit(house->mail, &event);
+	assert_stored(&told, "4d00000005 five\n");
+	assert_true(notify_is_idle(notify));
+	notify_stop(notify);
+	fill_stop(fill);
+	fill_add(fill, 1, event.body);
+	fill_stop(fill);
+	assert_true(told_is(&told, "4d00000005 five\n"));
+	notify_free(notify);
+	fill_free(fill);
+	g_bytes_unref(event.body);
+	g_string_free(told.text, TRUE);
+	house_free(house);
+}
+
+/* More than the queue holds is left to who reads it. */
+static void test_fill_is_bounded(void **state)
+{
+	struct told told = {.lock = PTHREAD_MUTEX_INITIALIZER, .text = g_string_new(NULL)};
+	struct fill *fill = fill_new(told_store, &told);
+	GBytes *quarter = g_bytes_new_take(g_malloc0(FILL_QUEUE_BYTES_MAX / 4), FILL_QUEUE_BYTES_MAX / 4);
+
+	assert_true(fill_start(fill));
+	told_block(&told, true);
+	for (uint64_t ino = 1; ino <= 6; ino++)
+		fill_add(fill, ino, quarter);
+	told_block(&told, false);
+	assert_stored(&told, "1 \n2 \n3 \n4 \n");
+	fill_add(fill, 7, quarter);
+	assert_stored(&told, "1 \n2 \n3 \n4 \n7 \n");
+	/* what is queued when it stops is dropped */
+	told_block(&told, true);
+	fill_add(fill, 8, quarter);
+	fill_add(fill, 9, quarter);
+	told_block(&told, false);
+	fill_stop(fill);
+	fill_free(fill);
+	g_bytes_unref(quarter);
+	g_string_free(told.text, TRUE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1037,6 +1115,8 @@ int main(void)
 		cmocka_unit_test(test_listing_under_change),
 		cmocka_unit_test(test_maildir),
 		cmocka_unit_test(test_search),
+		cmocka_unit_test(test_fill),
+		cmocka_unit_test(test_fill_is_bounded),
 		cmocka_unit_test(test_listing_fails_whole),
 		cmocka_unit_test(test_xattrs),
 		cmocka_unit_test(test_statfs),
