@@ -25,7 +25,9 @@
 #define SILENCE_MS 2000u  /* ends a walk */
 #define NEAR_PLACES 32u   /* "closely": so many places further at most */
 #define WINDOW_FIRST_BYTES (1u << 20)
-#define WINDOW_NEXT_BYTES (4u << 20) /* … in a folder that follows one that was walked to its end */
+#define WINDOW_NEXT_BYTES (4u << 20)    /* … in a folder that follows one that was walked to its end */
+#define WINDOW_PROVED_BYTES (16u << 20) /* … and when the reader has followed so far: */
+#define PROVED_MESSAGES 8u
 #define WINDOW_MAX_BYTES (64u << 20)
 #define WINDOW_GROWTH 4u /* when the reader has followed through half of it */
 #define WINDOW_SECONDS 4u
@@ -67,6 +69,7 @@ struct walk {
 	guint reader, next;   /* the reader's place; the first not asked for */
 	uint64_t ahead_bytes; /* asked for beyond the reader */
 	uint64_t window_bytes, followed_bytes;
+	guint followed; /* messages, in all */
 	uint64_t in_flight_bytes;
 	uint64_t rate_bytes; /* a second, lately; 0 = not known yet */
 	uint64_t sample_ms, sample_bytes;
@@ -270,6 +273,7 @@ static void walk_begin(struct walk *walk, GArray *order, GHashTable *places, uin
 	skip_cached(walk);
 	walk->next = walk->reader + 1;
 	walk->ahead_bytes = walk->followed_bytes = 0;
+	walk->followed = 0;
 	walk->rate_bytes = walk->sample_bytes = 0;
 	walk->latency_ms = UINT64_MAX;
 	walk->window_bytes = window_bytes;
@@ -366,6 +370,8 @@ static void reader_at(struct walk *walk, guint place)
 		uint64_t bytes = g_array_index(walk->order, struct place, ++walk->reader).bytes;
 
 		walk->followed_bytes += bytes;
+		if (++walk->followed == PROVED_MESSAGES)
+			walk->window_bytes = MAX(walk->window_bytes, WINDOW_PROVED_BYTES);
 		if (walk->reader < walk->next)
 			walk->ahead_bytes -= MIN(walk->ahead_bytes, bytes);
 	}
