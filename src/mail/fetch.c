@@ -26,6 +26,7 @@ struct body {
 	uint32_t uid;
 	uint64_t expected_bytes;  /* what the listing says */
 	uint64_t walk_bytes;      /* the same when a walk asked for it, else 0 */
+	uint64_t walk_ms;         /* … at this time */
 	uint64_t announced_bytes; /* UINT64_MAX = not yet */
 	unsigned carriers;        /* fetches that hold it */
 	unsigned alone_tries;
@@ -130,7 +131,8 @@ static void body_over(struct mail *mail, struct body *body, int code, const stru
 	if (code == 0)
 		render_ahead(mail, folder, body->uid);
 	if (body->walk_bytes)
-		walk_arrived(mail, folder, body->walk_bytes, code == 0 || code == ERR_BROKEN || code == ERR_GONE);
+		walk_arrived(mail, folder, body->walk_bytes, body->walk_ms,
+			code == 0 || code == ERR_BROKEN || code == ERR_GONE);
 }
 
 static void body_release(struct body *body)
@@ -648,6 +650,7 @@ static void fetch_start(struct mail *mail, struct mail_folder *folder, GPtrArray
 void fetch_bulk(struct mail *mail, struct mail_folder *folder, const GArray *uids)
 {
 	g_autoptr(GPtrArray) bodies = g_ptr_array_new();
+	uint64_t now_ms = clock_ms();
 
 	for (guint i = 0; i < uids->len; i++) {
 		uint32_t uid = g_array_index(uids, uint32_t, i);
@@ -658,6 +661,7 @@ void fetch_bulk(struct mail *mail, struct mail_folder *folder, const GArray *uid
 			continue;
 		body = body_new(folder, uid);
 		body->walk_bytes = MAX(body->expected_bytes, 1);
+		body->walk_ms = now_ms;
 		g_ptr_array_add(bodies, body);
 	}
 	if (bodies->len)

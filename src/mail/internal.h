@@ -357,7 +357,7 @@ void daily_save(struct mail *mail);
 void walk_missed(struct mail *mail, struct mail_folder *folder, uint32_t uid, int pid); /* loop; pid 0 = unknown */
 void walk_hit(struct mail *mail, struct mail_folder *folder, uint32_t uid);             /* any thread; cheap */
 /* A body of bulk work has come, or won't. Loop only. */
-void walk_arrived(struct mail *mail, struct mail_folder *folder, uint64_t bytes, bool well);
+void walk_arrived(struct mail *mail, struct mail_folder *folder, uint64_t bytes, uint64_t asked_ms, bool well);
 /* The first octets of a fetch have come, so long after it was asked for. */
 void walk_answered(struct mail_folder *folder, uint64_t after_ms);
 void walk_free(struct mail_folder *folder);

@@ -14,6 +14,7 @@
  */
 #include "src/base/log.h"
 #include "src/base/loop.h"
+#include "src/mail/flight.h"
 #include "src/mail/internal.h"
 
 #include <stdlib.h>
@@ -32,18 +33,9 @@
 #define WINDOW_GROWTH 4u /* when the reader has followed through half of it */
 #define WINDOW_SECONDS 4u
 #define JOB_BYTES_MIN (256u << 10)
-#define JOB_BYTES_FIRST (2u << 20) /* at most, while the rate isn't known */
 #define JOB_BYTES_MAX (8u << 20)
 #define JOB_MESSAGES_MAX 2000u
-/*
- * What the wire brings in so long makes one command: a server that takes one at a time is idle for a round trip behind
- * each. A few of them are under way: enough to cover the round trip, and not much more, for all others on this line
- * stand behind what was asked for.
- */
-#define JOB_MS 100u
-#define FLIGHT_MS 300u
-#define FLIGHT_ROUND_TRIPS 4u
-#define FLIGHT_BYTES_MIN (1u << 20)
+#define JOBS 4u /* commands that what is under way is asked for by: one more than connections for bulk work */
 #define SAMPLE_MS 250u
 #define RECENT 3u
 #define HITS_A_LOOK 8u
@@ -73,7 +65,7 @@ struct walk {
 	uint64_t in_flight_bytes;
 	uint64_t rate_bytes; /* a second, lately; 0 = not known yet */
 	uint64_t sample_ms, sample_bytes;
-	uint64_t latency_ms; /* the shortest from question to answer: about a round trip; UINT64_MAX = unknown */
+	struct flight flight;
 	uint64_t seen_ms;
 };
 
@@ -275,7 +267,7 @@ static void walk_begin(struct walk *walk, GArray *order, GHashTable *places, uin
 	walk->ahead_bytes = walk->followed_bytes = 0;
 	walk->followed = 0;
 	walk->rate_bytes = walk->sample_bytes = 0;
-	walk->latency_ms = UINT64_MAX;
+	flight_begin(&walk->flight);
 	walk->window_bytes = window_bytes;
 	walk->sample_ms = walk->seen_ms = clock_ms();
 	g_queue_push_tail(&walk->mail->walks, walk);
@@ -334,20 +326,7 @@ static uint64_t window_now(const struct walk *walk)
 
 static uint64_t job_most(const struct walk *walk)
 {
-	uint64_t share = MAX(window_now(walk) / 4, JOB_BYTES_MIN);
-
-	if (!walk->rate_bytes)
-		return MIN(share, JOB_BYTES_FIRST);
-	return MIN(share, CLAMP(walk->rate_bytes * JOB_MS / 1000, JOB_BYTES_MIN, JOB_BYTES_MAX));
-}
-
-static uint64_t flight_most(const struct walk *walk)
-{
-	uint64_t round_trip_ms = walk->latency_ms == UINT64_MAX ? 0 : walk->latency_ms;
-
-	if (!walk->rate_bytes)
-		return UINT64_MAX;
-	return MAX(walk->rate_bytes * (FLIGHT_MS + FLIGHT_ROUND_TRIPS * round_trip_ms) / 1000, FLIGHT_BYTES_MIN);
+	return CLAMP(MIN(window_now(walk), walk->flight.most_bytes) / JOBS, JOB_BYTES_MIN, JOB_BYTES_MAX);
 }
 
 static void rate_note(struct walk *walk, uint64_t bytes)
@@ -411,7 +390,8 @@ static bool pump(struct walk *walk)
 	g_autoptr(GArray) uids = NULL;
 	struct error err;
 
-	if (walk->next >= walk->order->len || walk->ahead_bytes >= window || walk->in_flight_bytes >= flight_most(walk))
+	if (walk->next >= walk->order->len || walk->ahead_bytes >= window ||
+		walk->in_flight_bytes >= walk->flight.most_bytes)
 		return false;
 	/* few large commands: not one for each message that the reader has left behind */
 	if (window - walk->ahead_bytes < job_bytes && walk->in_flight_bytes)
@@ -571,7 +551,7 @@ void walk_hit(struct mail *mail, struct mail_folder *folder, uint32_t uid)
 	loop_post(mail->loop, hit_look, hit);
 }
 
-void walk_arrived(struct mail *mail, struct mail_folder *folder, uint64_t bytes, bool well)
+void walk_arrived(struct mail *mail, struct mail_folder *folder, uint64_t bytes, uint64_t asked_ms, bool well)
 {
 	struct walk *walk = folder->walk;
 
@@ -581,6 +561,7 @@ void walk_arrived(struct mail *mail, struct mail_folder *folder, uint64_t bytes,
 	if (!walk->active)
 		return;
 	rate_note(walk, bytes);
+	flight_arrived(&walk->flight, bytes, clock_ms() - asked_ms);
 	if (!well)
 		walk_stop(walk);
 	else if (!walk->in_flight_bytes || walk->ahead_bytes < window_now(walk))
@@ -592,5 +573,5 @@ void walk_answered(struct mail_folder *folder, uint64_t after_ms)
 	struct walk *walk = folder->walk;
 
 	if (walk && walk->active)
-		walk->latency_ms = MIN(walk->latency_ms, after_ms);
+		flight_answered(&walk->flight, after_ms);
 }
