@@ -161,6 +161,16 @@ void control_forget(struct control *control, uint64_t nodeid, uint64_t lookups)
 	pthread_mutex_unlock(&control->lock);
 }
 
+bool control_is_refresh(struct control *control, uint64_t nodeid)
+{
+	pthread_mutex_lock(&control->lock);
+	const struct snapshot *snapshot = g_hash_table_lookup(control->snapshots, key_of(nodeid));
+	bool is_refresh = snapshot && snapshot->file == CONTROL_REFRESH;
+
+	pthread_mutex_unlock(&control->lock);
+	return is_refresh;
+}
+
 static GBytes *content_ref(struct control *control, uint64_t nodeid, bool *known_out)
 {
 	GBytes *content = NULL;

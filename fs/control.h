@@ -35,6 +35,7 @@ bool control_lookup(struct control *control, const char *name, const struct attr
 	struct stat *stat_out);
 bool control_stat(struct control *control, uint64_t nodeid, const struct attr_config *config, struct stat *stat_out);
 void control_forget(struct control *control, uint64_t nodeid, uint64_t lookups);
+bool control_is_refresh(struct control *control, uint64_t nodeid);
 /* A reference to its content. 0, MAIL_PARKED (refresh), or a negative error code. */
 int control_content(
 	struct control *control, uint64_t nodeid, struct mail_waiter *waiter, GBytes **content_out, struct error *err);

@@ -304,8 +304,9 @@ static bool read_fully(int fd, uint64_t offset, char *bytes, size_t length)
 	return true;
 }
 
-static void answer_read(struct request *request)
+static void reply_read(void *data)
 {
+	struct request *request = data;
 	const struct mail_slice *slice = &request->data.slice;
 
 	if (slice->memory || !slice->length) {
@@ -321,6 +322,13 @@ static void answer_read(struct request *request)
 	}
 	ops_data_fini(&request->data);
 	request_free(request);
+}
+
+static void answer_read(struct request *request)
+{
+	/* Who asked for a refresh is told that it is done when the kernel shows it, too. */
+	if (!request->data.settles || !notify_then(request->fs->notify, reply_read, request))
+		reply_read(request);
 }
 
 static void finish_read(struct task *task, int result)

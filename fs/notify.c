@@ -13,13 +13,15 @@
 
 #include "src/base/banned.h"
 
-enum note_kind { ATTRIBUTES, CONTENT, ENTRY, DELETED };
+enum note_kind { ATTRIBUTES, CONTENT, ENTRY, DELETED, CALL };
 
 struct note {
 	enum note_kind kind;
 	uint64_t ino;   /* of ENTRY and DELETED: the parent */
 	uint64_t child; /* of DELETED; of an ENTRY that stands for a whole directory: that directory */
-	char name[];    /* of ENTRY and DELETED */
+	notify_call_fn call;
+	void *call_ctx;
+	char name[]; /* of ENTRY and DELETED */
 };
 
 struct notify {
@@ -319,6 +321,9 @@ static void send_note(struct notify *notify, const struct note *note)
 	case DELETED:
 		sink->deleted(notify->ctx, note->ino, note->child, note->name);
 		break;
+	case CALL:
+		note->call(note->call_ctx);
+		break;
 	}
 }
 
@@ -341,7 +346,7 @@ static void *run(void *data)
 			g_hash_table_remove(notify->content, &note->ino);
 		else if (note->kind == ENTRY)
 			g_hash_table_remove(notify->collapsed, &note->child);
-		if (!notify->stopping) {
+		if (!notify->stopping || note->kind == CALL) {
 			notify->busy = true;
 			pthread_mutex_unlock(&notify->lock);
 			send_note(notify, note);
@@ -384,6 +389,22 @@ void notify_mirror_texts(struct notify *notify)
 	pthread_mutex_lock(&notify->lock);
 	notify->texts = true;
 	pthread_mutex_unlock(&notify->lock);
+}
+
+bool notify_then(struct notify *notify, notify_call_fn call, void *ctx)
+{
+	bool queued;
+
+	pthread_mutex_lock(&notify->lock);
+	queued = notify->started && !notify->stopping && (notify->busy || notify->notes.length);
+	if (queued) {
+		struct note *note = push(notify, CALL, 0, NULL);
+
+		note->call = call;
+		note->call_ctx = ctx;
+	}
+	pthread_mutex_unlock(&notify->lock);
+	return queued;
 }
 
 bool notify_is_idle(struct notify *notify)

@@ -40,5 +40,11 @@ void notify_free(struct notify *notify);
 
 /* From now on what mirrors the tree as text (view.h) is invalidated like the tree. Any thread. */
 void notify_mirror_texts(struct notify *notify);
+/*
+ * Calls when all changes until now have reached the kernel, from the notifier's thread: it must not wait. False = they
+ * have, or nobody will tell it of them any more: not called. Any thread.
+ */
+typedef void (*notify_call_fn)(void *ctx);
+bool notify_then(struct notify *notify, notify_call_fn call, void *ctx);
 /* All changes until now have reached the kernel. */
 bool notify_is_idle(struct notify *notify);

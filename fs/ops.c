@@ -387,6 +387,7 @@ static int read_control(struct ops *ops, uint64_t ino, uint64_t offset, size_t l
 
 	if (code != 0)
 		return ops_result(code);
+	data_out->settles = control_is_refresh(ops->control, ino);
 
 	const char *bytes = g_bytes_get_data(data_out->bytes, &size);
 

@@ -71,6 +71,7 @@ bool ops_size_was_told(struct ops *ops, uint64_t ino, uint64_t size);
 struct ops_data {
 	struct mail_slice slice;
 	GBytes *bytes; /* owner of slice.memory of a control file, else NULL */
+	bool settles;  /* the reader is to get it when the kernel knows of all changes until now */
 };
 void ops_data_fini(struct ops_data *data);
 /*

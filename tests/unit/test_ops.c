@@ -972,6 +972,40 @@ static void test_notify(void **state)
 	house_free(house);
 }
 
+static void told_then(void *ctx)
+{
+	told_add(ctx, "then\n");
+}
+
+static void test_notify_then(void **state)
+{
+	struct house *house = house_new(&(struct fake_options){0});
+	struct told told = {.lock = PTHREAD_MUTEX_INITIALIZER, .text = g_string_new(NULL)};
+	struct notify *notify = notify_new(house->mail, false, false, &told_sink, NULL, &told);
+
+	assert_false(notify_then(notify, told_then, &told));
+	assert_true(notify_start(notify));
+	assert_false(notify_then(notify, told_then, &told));
+	told_block(&told, true);
+	fake_message_add(house->mail, house->inbox, 5, 100, 100, true);
+	assert_true(notify_then(notify, told_then, &told));
+	assert_string_equal("", told.text->str);
+	told_block(&told, false);
+	assert_told(notify, &told, "content 4d00000000\nthen\n");
+	/* who waits is called in the end, too, though nothing is told any more */
+	told_block(&told, true);
+	fake_message_add(house->mail, house->inbox, 6, 100, 100, true);
+	fake_message_remove(house->mail, house->inbox, 6);
+	assert_true(notify_then(notify, told_then, &told));
+	told_block(&told, false);
+	notify_stop(notify);
+	assert_true(g_str_has_suffix(told.text->str, "then\n"));
+	assert_false(notify_then(notify, told_then, &told));
+	notify_free(notify);
+	g_string_free(told.text, TRUE);
+	house_free(house);
+}
+
 static void test_notify_maildir(void **state)
 {
 	struct house *house = house_new(&(struct fake_options){0});
@@ -1124,6 +1158,7 @@ int main(void)
 		cmocka_unit_test(test_tasks_interrupt_and_stop),
 		cmocka_unit_test(test_tasks_dont_park_for_ever),
 		cmocka_unit_test(test_notify),
+		cmocka_unit_test(test_notify_then),
 		cmocka_unit_test(test_notify_maildir),
 		cmocka_unit_test(test_notify_collapses),
 	};
