@@ -144,8 +144,10 @@ struct watch {
 	/* loop only */
 	struct mail_folder *next, *folder; /* used last; watched, by the source and by polling. References, or NULL */
 	struct loop_timer *settle, *check, *poll, *end;
-	uint64_t checked_ms; /* clock_ms() of the last check that it began */
-	bool flags;          /* the check is about flags, too */
+	uint64_t checked_ms, check_due_ms; /* clock_ms() of the last check that it began, and of `check` */
+	uint32_t flags_from;               /* the check is about flags, too: from this UID on; 0 = it isn't */
+	uint64_t since_ms;                 /* clock_ms(): what changed before was told by nobody */
+	uint32_t uidnext;                  /* at that time; 0 = not told */
 };
 
 struct mail {
@@ -238,8 +240,10 @@ char *folder_name_make(const char *component, const char *raw, bool maildir, boo
 void sync_park(struct mail *mail, struct park *park); /* park_fn: folder ready/fresh */
 void sync_free(struct sync *sync);
 void sync_kick(struct mail *mail, struct mail_folder *folder); /* a check now, for nobody in particular; loop only */
-void sync_check(struct mail *mail, struct mail_folder *folder, bool flags); /* the same; flags too */
-bool folder_load(struct mail *mail, struct mail_folder *folder);            /* from the cache; true = listing there */
+#define FLAGS_OF_ALL 1u
+/* The same; flags too, from a UID on (struct source_sync_job). */
+void sync_check(struct mail *mail, struct mail_folder *folder, uint32_t flags_from);
+bool folder_load(struct mail *mail, struct mail_folder *folder); /* from the cache; true = listing there */
 /* Nothing of its messages is shown any more; who waits for one gets `code`. The index isn't told. Loop only. */
 void folder_messages_forget(struct mail *mail, struct mail_folder *folder, int code, const char *why);
 /* Seconds of clock_ms() until which a check of now holds. */

@@ -58,7 +58,7 @@ struct source_state {
 struct source_sync_job {
 	const char *name;
 	struct source_state known; /* uidvalidity 0 = nothing is known */
-	bool flags;                /* flags as of now are wanted even where they cost */
+	uint32_t flags_from;       /* from this UID on flags as of now are wanted even where they cost; 0 = of none */
 	bool identify;             /* compare the identity of some known messages, unless nothing has changed */
 	uint32_t probes[3];        /* UIDs to ask for (`probed`), where the source has doubts, too; 0 = none */
 	/* The state, once the mailbox is open; `reset`: what was known is void, every message will come. */

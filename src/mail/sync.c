@@ -43,7 +43,7 @@ struct sync {
 	bool batch_cleared; /* the index was told to forget the folder */
 };
 
-static void sync_start(struct mail *mail, struct mail_folder *folder, struct source_state known, bool flags);
+static void sync_start(struct mail *mail, struct mail_folder *folder, struct source_state known, uint32_t flags_from);
 
 /* ---- from the cache ---- */
 
@@ -472,7 +472,7 @@ static void apply(struct sync *sync)
 	batch_submit(sync);
 	/* as of the beginning: what came to the server since may be missing */
 	folder->fresh_ms = sync->started_ms;
-	if (sync->job.flags || sync->reset || sync->state.highestmodseq) {
+	if (sync->job.flags_from == FLAGS_OF_ALL || sync->reset || sync->state.highestmodseq) {
 		folder->flags_ms = sync->started_ms;
 		atomic_store(&folder->flags_until_s, fresh_until(mail, now_ms));
 	}
@@ -545,7 +545,7 @@ static void on_done(void *ctx, int code, const struct error *err)
 		waiting = sync->parks;
 		g_queue_init(&sync->parks);
 		sync_free(sync);
-		sync_start(mail, folder, (struct source_state){0}, true);
+		sync_start(mail, folder, (struct source_state){0}, FLAGS_OF_ALL);
 		folder->sync->parks = waiting;
 		for (GList *at = folder->sync->parks.head; at; at = at->next)
 			((struct park *)at->data)->queue = &folder->sync->parks;
@@ -573,7 +573,7 @@ static void on_done(void *ctx, int code, const struct error *err)
 	park_all_again(mail, &folder->flag_parks);
 }
 
-static void sync_start(struct mail *mail, struct mail_folder *folder, struct source_state known, bool flags)
+static void sync_start(struct mail *mail, struct mail_folder *folder, struct source_state known, uint32_t flags_from)
 {
 	struct sync *sync = g_new0(struct sync, 1);
 	const struct listing *listing;
@@ -587,7 +587,7 @@ static void sync_start(struct mail *mail, struct mail_folder *folder, struct sou
 	sync->job = (struct source_sync_job){
 		.name = folder->raw,
 		.known = known,
-		.flags = flags,
+		.flags_from = flags_from,
 		.opened = on_opened,
 		.message = on_message,
 		.probed = on_probed,
@@ -649,7 +649,7 @@ void sync_park(struct mail *mail, struct park *park)
 		return;
 	}
 	if (folder->sync) {
-		if (park->want_flags && !folder->sync->job.flags)
+		if (park->want_flags && folder->sync->job.flags_from != FLAGS_OF_ALL)
 			park_wait_in(park, &folder->flag_parks);
 		else
 			park_wait_in(park, &folder->sync->parks);
@@ -657,20 +657,21 @@ void sync_park(struct mail *mail, struct park *park)
 	}
 	loaded = folder_load(mail, folder);
 	sync_start(mail, folder, loaded ? folder->state : (struct source_state){0},
-		park->want_flags || flags_due(mail, folder, park->force));
+		park->want_flags || flags_due(mail, folder, park->force) ? FLAGS_OF_ALL : 0);
 	park_wait_in(park, &folder->sync->parks);
 }
 
-void sync_check(struct mail *mail, struct mail_folder *folder, bool flags)
+void sync_check(struct mail *mail, struct mail_folder *folder, uint32_t flags_from)
 {
 	if (!folder->gone && !folder->sync && !mail->config.offline)
-		sync_start(mail, folder, folder_load(mail, folder) ? folder->state : (struct source_state){0}, flags);
+		sync_start(
+			mail, folder, folder_load(mail, folder) ? folder->state : (struct source_state){0}, flags_from);
 }
 
 void sync_kick(struct mail *mail, struct mail_folder *folder)
 {
 	atomic_store(&folder->fresh_until_s, 0);
-	sync_check(mail, folder, false);
+	sync_check(mail, folder, 0);
 }
 
 /* ---- questions ---- */

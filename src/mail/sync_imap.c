@@ -379,10 +379,18 @@ static bool next_new(struct run *run)
 
 static bool next_flags(struct run *run)
 {
-	if (run->did_flags || run->reset || (!run->job->flags && !run->fell) || !run->mailbox.exists || has_modseq(run))
+	const struct source_state *known = &run->job->known;
+	/* once more for what changed since the last number that there was */
+	bool lost = run->fell || (known->highestmodseq && !run->mailbox.highestmodseq);
+	uint32_t from = lost ? 1 : run->job->flags_from;
+
+	if (run->did_flags || run->reset || !run->mailbox.exists || has_modseq(run))
+		return false;
+	/* new ones came with theirs */
+	if (!from || (from > 1 && known->uidnext && from >= known->uidnext))
 		return false;
 	run->did_flags = true;
-	g_string_assign(run->command, "UID FETCH 1:* (UID FLAGS)");
+	g_string_printf(run->command, "UID FETCH %u:* (UID FLAGS)", from);
 	submit(run, PHASE_FLAGS);
 	return true;
 }

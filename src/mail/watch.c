@@ -40,18 +40,20 @@ static void check_run(void *data)
 		check_soon(mail, APART_MS);
 		return;
 	}
-	sync_check(mail, watch->folder, watch->flags);
-	watch->flags = false;
+	sync_check(mail, watch->folder, watch->flags_from);
+	watch->flags_from = 0;
 }
 
 static void check_soon(struct mail *mail, uint64_t apart_ms)
 {
 	struct watch *watch = &mail->watch;
-	uint64_t now_ms = clock_ms(), from_ms = watch->checked_ms + apart_ms;
+	uint64_t now_ms = clock_ms(), due_ms = MAX(watch->checked_ms + apart_ms, now_ms + GATHER_MS);
 
-	if (!watch->check)
-		watch->check = loop_timer_add(
-			mail->loop, from_ms > now_ms + GATHER_MS ? from_ms - now_ms : GATHER_MS, check_run, mail);
+	if (watch->check && watch->check_due_ms <= due_ms)
+		return;
+	loop_timer_cancel(watch->check);
+	watch->check = loop_timer_add(mail->loop, due_ms - now_ms, check_run, mail);
+	watch->check_due_ms = due_ms;
 }
 
 static bool is_same(const struct source_state *known, const struct source_state *told)
@@ -61,36 +63,58 @@ static bool is_same(const struct source_state *known, const struct source_state 
 	       (known->highestmodseq == told->highestmodseq || !told->highestmodseq);
 }
 
+/*
+ * Without change numbers: true if the check is for now. Messages that are new to the session that tells may be known
+ * here, by another one: if their flags have changed since, it tells of the messages alone.
+ */
+static bool told_flags(struct mail *mail, bool flags_only)
+{
+	struct watch *watch = &mail->watch;
+
+	if (!mail->config.flags)
+		return !flags_only;
+	if (flags_only) {
+		watch->flags_from = FLAGS_OF_ALL;
+		check_soon(mail, FLAGS_APART_MS);
+		return false;
+	}
+	if (watch->uidnext && !watch->flags_from)
+		watch->flags_from = watch->uidnext;
+	else if (!watch->uidnext)
+		watch->since_ms = clock_ms();
+	return true;
+}
+
 static void on_told(void *ctx, const struct source_state *state, bool flags_only)
 {
 	struct mail *mail = ctx;
 	struct watch *watch = &mail->watch;
 	struct mail_folder *folder = watch->folder;
 
+	if (state) {
+		watch->since_ms = clock_ms();
+		watch->uidnext = state->uidnext;
+	}
 	/* what was never listed is all new to whoever opens it */
 	if (!folder || !folder->checked_at || (state && is_same(&folder->state, state)))
 		return;
-	if (flags_only && !folder->state.highestmodseq) {
-		if (!mail->config.flags)
-			return;
-		watch->flags = true;
-		check_soon(mail, FLAGS_APART_MS);
+	if (!state && !folder->state.highestmodseq && !told_flags(mail, flags_only))
 		return;
-	}
 	log_debug("%s: the server tells of a change", folder->raw);
 	folder->told = true;
 	/* whoever opens it now waits for the check */
 	atomic_store(&folder->fresh_until_s, 0);
-	if (watch->check && watch->flags) {
-		loop_timer_cancel(watch->check);
-		watch->check = NULL;
-	}
 	check_soon(mail, APART_MS);
 }
 
 void watch_check_ended(struct mail *mail, struct mail_folder *folder, bool well)
 {
-	if (!folder->told || folder != mail->watch.folder)
+	if (folder != mail->watch.folder)
+		return;
+	/* the flags that it was to ask for */
+	if (!well)
+		mail->watch.since_ms = clock_ms();
+	if (!folder->told)
 		return;
 	/* told while it was under way, which may have been too late for it */
 	if (well) {
@@ -102,6 +126,14 @@ void watch_check_ended(struct mail *mail, struct mail_folder *folder, bool well)
 /* ---- poll ---- */
 
 static void poll_arm(struct mail *mail);
+
+/* Without change numbers nobody tells which flags changed between two IDLEs. */
+static bool flags_missed(const struct mail *mail)
+{
+	const struct mail_folder *folder = mail->watch.folder;
+
+	return mail->config.flags && !folder->state.highestmodseq && folder->flags_ms < mail->watch.since_ms;
+}
 
 static void poll_run(void *data)
 {
@@ -115,8 +147,8 @@ static void poll_run(void *data)
 	/* nobody waits for this: no connection is made for it, and no error */
 	if (status.signed_in && !status.backoff_ms) {
 		tree_kick(mail);
-		if (!status.watching)
-			sync_check(mail, mail->watch.folder, mail->config.flags);
+		if (!status.watching || flags_missed(mail))
+			sync_check(mail, mail->watch.folder, mail->config.flags ? FLAGS_OF_ALL : 0);
 	}
 	poll_arm(mail);
 }
@@ -183,7 +215,9 @@ static void settle_run(void *data)
 	if (watch->next != watch->folder) {
 		loop_timer_cancel(watch->check);
 		watch->check = NULL;
-		watch->flags = false;
+		watch->flags_from = 0;
+		watch->since_ms = 0;
+		watch->uidnext = 0;
 		folder_set(&watch->folder, watch->next);
 		mail->source->ops->watch(mail->source, watch->folder->raw, on_told, mail);
 	}

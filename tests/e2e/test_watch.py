@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the server tells of the folder in use shows by itself; and servers that end, lie or say nothing while they are listened to."""
 
+import dataclasses
 import itertools
 import os
 import subprocess
@@ -103,6 +104,27 @@ def test_flags_change_on_a_server_without_change_numbers(mount, box, proxy, prox
     mounted = mount(box.user, keys={"port": line.port}, poll=LONG_S, xattr=True)
     path = uids(mounted / "INBOX")[4]
     until_watched(mounted)
+    box.client.uid("STORE", "4", "FLAGS", "(\\Flagged)")
+    net.wait_until(lambda: os.getxattr(path, "user.mail.flags") == b"\\Flagged", SHOWS_S, "the flags")
+
+
+class NumbersLost(rules.Rule):
+    """From some time on mailboxes have no change numbers any more, and don't say so: Dovecot's, once numbered anew."""
+
+    def __init__(self):
+        self.now = False
+
+    def drop(self, _session, text):
+        return self.now and text.startswith(b"* OK [HIGHESTMODSEQ")
+
+
+def test_flags_change_where_the_change_numbers_are_lost(mount, box, proxy, proxy_tls):
+    lost = NumbersLost()
+    line = proxy(tls=proxy_tls, rules=[rules.HideCapabilities({"QRESYNC"}), lost])
+    mounted = mount(box.user, keys={"port": line.port}, poll=LONG_S, xattr=True)
+    path = uids(mounted / "INBOX")[4]
+    until_watched(mounted)
+    lost.now = True
     box.client.uid("STORE", "4", "FLAGS", "(\\Flagged)")
     net.wait_until(lambda: os.getxattr(path, "user.mail.flags") == b"\\Flagged", SHOWS_S, "the flags")
 
@@ -345,10 +367,10 @@ class Idling:
 @pytest.fixture
 def idling(scripted, mount):
     """idling(handler, …) → (server, mount): INBOX is listed, and the first handler's IDLE has begun."""
-    def do(*handlers, **keys):
+    def do(*handlers, options=None, **keys):
         server = scripted(Model({"INBOX": [text(number) for number in range(1, 6)]}), {"IDLE": [*handlers, None]},
                           capabilities=CAPABILITIES + " IDLE")
-        mounted = mount(text=server.account("work", **keys), poll=LONG_S, noprefetch=True)
+        mounted = mount(text=server.account("work", **keys), **{"poll": LONG_S, "noprefetch": True} | (options or {}))
         assert len(uids(mounted / "INBOX")) == 5
         assert handlers[0].begun.wait(20 * net.SLOWNESS)
         return server, mounted
@@ -379,6 +401,40 @@ def test_an_expunge_is_told(idling):
     handler.go.set()
     until_stat(path, "ENOENT")
     assert sorted(uids(mounted / "INBOX")) == [1, 3, 4, 5]
+
+
+def flag(server, uid):
+    messages = server.model.folders["INBOX"].messages
+    messages[uid] = dataclasses.replace(messages[uid], flags="F")
+
+
+def test_flags_of_what_is_new_to_the_session_that_tells(idling):
+    """It was listed by another session, and its flags changed before this one told that it has come."""
+    handler = Idling(b"* 6 EXISTS\r\n")
+    server, mounted = idling(handler, options={"xattr": True})
+    server.model.folders["INBOX"].add(as_message(6, text(6)))
+    mounted.refresh()
+    path = uids(mounted / "INBOX")[6]
+    assert os.getxattr(path, "user.mail.flags") == b""
+    flag(server, 6)
+    before = len(server.lines)
+    handler.go.set()
+    net.wait_until(lambda: os.getxattr(path, "user.mail.flags") == b"\\Flagged", SHOWS_S, "the flags")
+    asked = [line.split(None, 1)[1] for line in server.lines[before:] if b"FLAGS" in line]
+    assert asked == [b"UID FETCH 6:* (UID FLAGS)"], "not those of the whole folder"
+
+
+@pytest.mark.long
+def test_flags_that_changed_while_nobody_listened(idling):
+    """No change numbers: `poll` it is, once."""
+    handler = Idling(b"", "close")
+    server, mounted = idling(handler, options={"xattr": True, "poll": 1})
+    path = uids(mounted / "INBOX")[3]
+    handler.go.set()
+    net.wait_until(lambda: mounted.status()["watching"] is None, what="the end of the first IDLE")
+    flag(server, 3)
+    until_watched(mounted)
+    net.wait_until(lambda: os.getxattr(path, "user.mail.flags") == b"\\Flagged", 45, "the flags")
 
 
 @pytest.mark.parametrize("end", BAD_ENDS)

@@ -225,7 +225,7 @@ static void tell_folder(struct source_sync_job *job, struct fake_folder *folder)
 		imap_set_add(&all, message->uid, message->uid);
 		if (reset || message->uid >= job->known.uidnext)
 			tell_message(job, message);
-		else if (job->flags)
+		else if (job->flags_from && message->uid >= job->flags_from)
 			job->flags_of(job->ctx, message->uid, message->flags, NULL);
 		for (unsigned probe = 0; job->identify && probe < G_N_ELEMENTS(job->probes); probe++)
 			if (job->probes[probe] == message->uid)
@@ -488,6 +488,7 @@ static void tell(void *data)
 	folder = fake->watched ? folder_find(fake, fake->watched) : NULL;
 	if (folder)
 		fake->told(fake->told_ctx, telling->with_state ? &folder->state : NULL, telling->flags_only);
+	fake->tells++;
 	fake_unlock(fake);
 }
 

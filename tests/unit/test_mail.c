@@ -573,6 +573,69 @@ static void test_told_flags_are_asked_for_where_they_are_shown(void **state)
 	assert_int_equal(MAIL_FLAGGED, message.flags);
 }
 
+static bool it_was_told(struct fixture *f)
+{
+	bool told;
+
+	fake_lock(f->fake);
+	told = f->fake->tells > 0;
+	fake_unlock(f->fake);
+	return told;
+}
+
+static uint32_t flags_of(struct fixture *f, uint32_t uid)
+{
+	struct mail_message message;
+
+	assert_true(mail_message_find(f->mail, f->folder, uid, &message));
+	return message.flags;
+}
+
+/* The session that tells has just heard of it; its flags have changed since another one listed it. */
+static void test_flags_of_a_message_that_is_new_to_who_tells(void **state)
+{
+	struct fixture *f = start_watched(state, true);
+
+	fake_tell(f->fake, true, false);
+	wait_for(it_was_told, f);
+	fake_lock(f->fake);
+	fake_add_text(f->inbox, 4, 50);
+	fake_unlock(f->fake);
+	fake_tell(f->fake, false, false);
+	wait_for(one_was_added, f);
+	fake_lock(f->fake);
+	fake_find(f->inbox, 2)->flags = fake_find(f->inbox, 4)->flags = MAIL_FLAGGED;
+	fake_unlock(f->fake);
+	fake_tell(f->fake, false, false);
+	for (unsigned i = 0; i < 5000 && flags_of(f, 4) != MAIL_FLAGGED; i++)
+		g_usleep(1000);
+	assert_int_equal(MAIL_FLAGGED, flags_of(f, 4));
+	/* not all are asked for whenever a message comes */
+	assert_int_equal(0, flags_of(f, 2));
+}
+
+/* Flags may wait for ten seconds, a message doesn't. */
+static void test_a_message_comes_while_flags_wait(void **state)
+{
+	struct fixture *f = start_watched(state, true);
+	uint64_t began_ms;
+
+	for (unsigned i = 0; i < 2; i++) {
+		unsigned syncs = f->fake->syncs;
+
+		began_ms = clock_ms();
+		fake_tell(f->fake, false, true);
+		for (unsigned n = 0; n < 5000 && !i && f->fake->syncs == syncs; n++)
+			g_usleep(1000);
+	}
+	fake_lock(f->fake);
+	fake_add_text(f->inbox, 4, 50);
+	fake_unlock(f->fake);
+	fake_tell(f->fake, false, false);
+	wait_for(one_was_added, f);
+	assert_true(clock_ms() - began_ms < 9000);
+}
+
 /* However fast it tells: what comes while a check is under way is one more check. */
 static void test_a_server_that_tells_without_end(void **state)
 {
@@ -651,6 +714,8 @@ int main(void)
 		cmocka_unit_test_teardown(test_the_same_state_is_no_change, teardown),
 		cmocka_unit_test_teardown(test_told_flags_are_asked_for_where_they_are_shown, teardown),
 		cmocka_unit_test_teardown(test_a_server_that_tells_without_end, teardown),
+		cmocka_unit_test_teardown(test_flags_of_a_message_that_is_new_to_who_tells, teardown),
+		cmocka_unit_test_teardown(test_a_message_comes_while_flags_wait, teardown),
 		cmocka_unit_test_teardown(test_a_folder_that_goes_isnt_watched, teardown),
 		cmocka_unit_test_teardown(test_without_a_listener_nothing_is_watched, teardown),
 	};
