@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The watch: which connection idles, what it tells, how it is called back, begun anew and lost. */
 #include "tests/imap/client_world.h"
+#include "tests/unit/fake_sleep.h"
 
 #include "src/base/log.h"
 
@@ -504,12 +505,6 @@ static void test_renumbered(void **unused)
 
 /* ---- a machine that sleeps ---- */
 
-static void sleep_for(struct world *w, uint64_t ms)
-{
-	w->client->slept_ms -= ms;
-	client_kick(w->client);
-}
-
 static void test_idling_while_the_machine_slept(void **unused)
 {
 	struct world w;
@@ -520,10 +515,13 @@ static void test_idling_while_the_machine_slept(void **unused)
 		w.server.scripts[1] = ON EXAMINE("\"INBOX\"", "8") IDLE;
 		watch(&w, "INBOX");
 		until_watching(&w);
-		sleep_for(&w, CLIENT_SLEPT_MS / 2);
+		fake_sleep(CLIENT_SLEPT_MS / 2);
 		world_run_ms(&w, 20);
 		assert_int_equal(w.server.opened, 1);
-		sleep_for(&w, CLIENT_SLEPT_MS);
+		/* nothing but the notice makes it look */
+		for (unsigned i = 0; i < 1000 && w.client->tick; i++)
+			world_run_ms(&w, 2);
+		fake_sleep(CLIENT_SLEPT_MS);
 		until_ended(&w, 2);
 		assert_string_equal(told->str, "state 7 3 10;state 8 3 10");
 		assert_int_equal(state_of(&w).last_error.code, 0);
@@ -546,7 +544,7 @@ static void test_waiting_while_the_machine_slept(void **unused)
 		for (unsigned i = 0; i < 1000 && !w.server.ended; i++)
 			world_run_ms(&w, 2);
 		world_run_ms(&w, 400);
-		sleep_for(&w, 8 * 3600 * 1000);
+		fake_sleep(8 * 3600 * 1000);
 		world_run(&w);
 		assert_events(&w.asks[0], "examined 7 3;restart;examined 7 3;" BODY_EVENTS("1") ";ok");
 		assert_events(&w.asks[1], "examined 7 3;restart;examined 7 3;" BODY_EVENTS("2") ";ok");
@@ -564,7 +562,7 @@ static void test_connecting_while_the_machine_slept(void **unused)
 		w.server.scripts[1] = SIGN_IN NOOP;
 		world_ask(&w, NULL, "NOOP");
 		world_until_opened(&w, 1);
-		sleep_for(&w, 60000);
+		fake_sleep(60000);
 		world_run(&w);
 		assert_events(&w.asks[0], "ok");
 	}
