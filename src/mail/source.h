@@ -59,8 +59,9 @@ struct source_sync_job {
 	const char *name;
 	struct source_state known; /* uidvalidity 0 = nothing is known */
 	uint32_t flags_from;       /* from this UID on flags as of now are wanted even where they cost; 0 = of none */
-	bool identify;             /* compare the identity of some known messages, unless nothing has changed */
-	uint32_t probes[3];        /* UIDs to ask for (`probed`), where the source has doubts, too; 0 = none */
+	bool identify; /* compare the identity of some known messages, unless nothing has changed; may turn true later
+	                */
+	uint32_t probes[3]; /* UIDs to ask for (`probed`), where the source has doubts, too; 0 = none */
 	/* The state, once the mailbox is open; `reset`: what was known is void, every message will come. */
 	void (*opened)(void *ctx, const struct source_state *state, bool reset);
 	void (*message)(void *ctx, const struct source_message *message); /* new, with all it has */

@@ -168,6 +168,23 @@ static void on_opened(void *ctx, const struct source_state *state, bool reset)
 	}
 }
 
+static void identify(struct sync *sync, const struct row *row, int64_t date, uint64_t size_bytes)
+{
+	if (date != INT64_MIN && row->date != date)
+		sync->other = true;
+	if (!(row->flags & ROW_SIZE_EXACT) && size_bytes && row->size_bytes != size_bytes)
+		sync->other = true;
+}
+
+/* Without change numbers other flags may be those of another message. */
+static void doubt(struct sync *sync, const struct row *known, uint32_t flags)
+{
+	if (sync->state.highestmodseq || sync->job.identify || !((known->flags ^ flags) & ROW_MAIL_FLAGS))
+		return;
+	sync->job.identify = true;
+	sync->job.probes[0] = known->uid;
+}
+
 static void on_message(void *ctx, const struct source_message *source)
 {
 	struct sync *sync = ctx;
@@ -178,9 +195,12 @@ static void on_message(void *ctx, const struct source_message *source)
 	struct cache_message message;
 
 	if (known) {
-		/* asked for from UIDNEXT on, `*` gives the last one in any case */
+		/* asked for from UIDNEXT on, `*` gives the last one in any case; or it is to be seen whether it is that
+		 */
 		struct flag_change change = {source->uid, row.flags};
 
+		/* sizes may be guesses, one time so and one time so */
+		identify(sync, known, source->date ? source->date : INT64_MIN, 0);
 		g_array_append_val(sync->flags, change);
 		cache_batch_flags(batch(sync), source->uid, row.flags, source->keywords);
 		return;
@@ -212,17 +232,19 @@ static void on_probed(void *ctx, uint32_t uid, int64_t date, uint64_t size_bytes
 	struct sync *sync = ctx;
 	const struct row *row = sync->folder->listing ? listing_find(sync->folder->listing, uid) : NULL;
 
-	if (row && date != INT64_MIN && row->date != date)
-		sync->other = true;
-	if (row && !(row->flags & ROW_SIZE_EXACT) && size_bytes && row->size_bytes != size_bytes)
-		sync->other = true;
+	if (row)
+		identify(sync, row, date, size_bytes);
 }
 
 static void on_flags(void *ctx, uint32_t uid, uint32_t flags, const char *keywords)
 {
 	struct sync *sync = ctx;
 	struct flag_change change = {uid, flags & ROW_MAIL_FLAGS};
+	const struct row *known = !sync->reset && sync->folder->listing ? listing_find(sync->folder->listing, uid)
+	                                                                : NULL;
 
+	if (known)
+		doubt(sync, known, change.flags);
 	if (sync->flags->len >= LIMIT_MESSAGES) {
 		sync->overflow = true;
 		return;

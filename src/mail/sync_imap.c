@@ -53,6 +53,7 @@ struct run {
 	uint32_t changed[2];            /* the first and the last whose flags came with the EXAMINE; 0 = none */
 	bool vanished_known;            /* QRESYNC answered: what is gone was told */
 	bool fell;                      /* HIGHESTMODSEQ: a mailbox made anew, or a server that lost its numbers */
+	bool doubt;                     /* what the server has can't have come of what is known */
 	struct imap_set received;       /* UIDs with metadata in this phase */
 	GQueue parts;                   /* struct imap_set *: still to ask for */
 	struct imap_set *part;          /* under way */
@@ -321,7 +322,7 @@ static bool next_probe(struct run *run)
 	g_autoptr(GString) uids = g_string_new(NULL);
 	const struct source_sync_job *job = run->job;
 
-	if (run->did_probe || run->reset || (!job->identify && !run->fell && !run->changed[0]))
+	if (run->did_probe || run->reset || (!job->identify && !run->fell && !run->doubt && !run->changed[0]))
 		return false;
 	if (has_modseq(run) && job->known.highestmodseq == run->mailbox.highestmodseq)
 		return false;
@@ -357,6 +358,7 @@ static bool next_new(struct run *run)
 {
 	const struct source_state *known = &run->job->known;
 	g_autofree char *uids = NULL;
+	uint32_t last;
 
 	if (run->did_new || !run->mailbox.exists)
 		return false;
@@ -371,7 +373,10 @@ static bool next_new(struct run *run)
 	/* without UIDNEXT the set has to tell */
 	if (!known->uidnext)
 		return false;
-	uids = g_strdup_printf("%u:*", known->uidnext);
+	/* and the last one that is known: is it still that? */
+	last = run->job->probes[1] ? run->job->probes[1] : run->job->probes[0];
+	uids = last && !has_modseq(run) ? g_strdup_printf("%u,%u:*", last, known->uidnext)
+	                                : g_strdup_printf("%u:*", known->uidnext);
 	metadata_command(run, uids, true);
 	submit(run, PHASE_NEW);
 	return true;
@@ -522,7 +527,7 @@ static void on_done(void *ctx, int code, const struct error *err)
 		job->restart(job->ctx);
 		run->request.uidvalidity = 0;
 		run->request.qresync_modseq = 0;
-		run->did_changed = run->did_new = run->did_flags = run->did_probe = run->did_set = false;
+		run->did_changed = run->did_new = run->did_flags = run->did_probe = run->did_set = run->doubt = false;
 		memset(run->changed, 0, sizeof(run->changed));
 		imap_set_clear(&run->all);
 		g_queue_clear_full(&run->parts, set_free);
@@ -569,6 +574,9 @@ static void on_done(void *ctx, int code, const struct error *err)
 		imap_set_init(&missing);
 		job->complete(job->ctx, &run->all);
 		job->missing(job->ctx, &run->all, &missing);
+		/* one that wasn't there has a number that had been given away */
+		run->doubt = !run->reset && imap_set_count(&missing) &&
+		             g_array_index(missing.ranges, struct imap_range, 0).first < job->known.uidnext;
 		parts_make(run, &missing, PART_MESSAGES);
 		imap_set_fini(&missing);
 		next(run);

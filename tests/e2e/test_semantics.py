@@ -2,6 +2,7 @@
 """Every promise of docs/semantics.md: a class a heading, named by it."""
 
 import concurrent.futures
+import dataclasses
 import errno
 import itertools
 import json
@@ -912,9 +913,44 @@ class TestNumberedAnew:
         if new.uidvalidity != 1_600_000_001:
             assert os.stat(uids(mounted / "INBOX")[1]).st_ino != inode
 
+    # Without change numbers, under the old UIDVALIDITY: (what there was, UIDNEXT, what there is, UIDNEXT)
+    ANEW = {
+        "numbers come back": lambda: ({2: mails(3, "old")[2]}, 4, renewed(3), 4),
+        "UIDNEXT has risen": lambda: (mails(2, "old"), 3, renewed(5), 6),
+        "other flags": lambda: (mails(3, "old"), 4, renewed(3, flags="S"), 4),
+    }
 
-def renewed(count):
-    return {uid: Message("new", b"From: new@new.example\r\nSubject: new %d\r\n\r\nnew\r\n" % uid, DATE + 5_000_000 + uid * 60)
+    @pytest.mark.parametrize("case", ANEW)
+    def test_without_change_numbers_while_it_is_mounted(self, scripted, mount, case):
+        old, uidnext, new, next_uidnext = self.ANEW[case]()
+        server = scripted(Model({"INBOX": old}))
+        folder = server.model.folders["INBOX"]
+        folder.uidnext = uidnext
+        mounted = mount(text=server.account("work"), keys={"poll": 0}, xattr=True)
+        assert_same({"INBOX": bodies(old)}, read_tree(mounted))
+        folder.messages, folder.uidnext = new, next_uidnext
+        mounted.refresh()
+        assert_same({"INBOX": bodies(new)}, read_tree(mounted))
+
+    def test_what_stays_isnt_read_anew(self, scripted, mount):
+        """The questions that tell one mailbox from another are no reason to list it again."""
+        server = scripted(Model({"INBOX": mails(3)}))
+        folder = server.model.folders["INBOX"]
+        mounted = mount(text=server.account("work"), keys={"poll": 0}, xattr=True)
+        assert_same({"INBOX": bodies(mails(3))}, read_tree(mounted))
+        before = len(server.lines)
+        folder.add(mails(4)[4])
+        mounted.refresh()
+        folder.messages[2] = dataclasses.replace(folder.messages[2], flags="S")
+        mounted.refresh()
+        assert_same({"INBOX": bodies(mails(4))}, read_tree(mounted))
+        asked = [line.split(None, 1)[1] for line in server.lines[before:] if b"HEADER.FIELDS" in line]
+        assert len(asked) == 1 and asked[0].startswith(b"UID FETCH 3,4:* "), asked
+        assert sum(b"BODY.PEEK[]" in line for line in server.lines[before:]) == 1
+
+
+def renewed(count, flags=""):
+    return {uid: Message("new", b"From: new@new.example\r\nSubject: new %d\r\n\r\nnew\r\n" % uid, DATE + 5_000_000 + uid * 60, flags)
             for uid in range(1, count + 1)}
 
 

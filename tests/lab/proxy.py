@@ -8,6 +8,7 @@
         proxy.stall(); proxy.resume()              # silence on all connections, new ones too
         proxy.refuse(); proxy.listen()             # connection refused; the port is kept
         proxy.cut_all(reset=False)                 # FIN or RST, now
+        proxy.lose_all()                           # those that stand are dead, and nobody is told; new ones live
         proxy.cut_next(after_bytes=5000)           # the next connection, that many bytes after its start
         proxy.faults = Faults(seed)                # see faults.py
 
@@ -149,6 +150,9 @@ class Proxy:
     def cut_all(self, reset=False):
         self._call(self._cut_all(reset))
 
+    def lose_all(self):
+        self._call(self._lose_all())
+
     def cut_next(self, after_bytes, reset=False, direction="down"):
         """May be called several times: each call is for one more connection."""
         self._cuts.append((after_bytes, reset, direction))
@@ -185,6 +189,10 @@ class Proxy:
         for connection in list(self._connections):
             connection.cut(reset)
 
+    async def _lose_all(self):
+        for connection in self._connections:
+            connection.is_lost = True
+
     async def _close(self):
         await self._stop_listening()
         await self._cut_all(False)
@@ -219,6 +227,7 @@ class Connection:
         self._server = None
         self._cut_plan = cut
         self._passed = {"up": 0, "down": 0}
+        self.is_lost = False
         self._client_heard = True
         self._down_queue = None
         self._responses = proxy.responses(proxy.counters.connections) if proxy.responses else None
@@ -255,10 +264,16 @@ class Connection:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def _line(self):
+        """Returns when something passes."""
+        await self._proxy._flowing.wait()
+        if self.is_lost:
+            await asyncio.Event().wait()
+
     async def _read_client(self, queue):
         reader = self._client[0]
         while data := await reader.read(queue.link.piece_bytes()):
-            await self._proxy._flowing.wait()
+            await self._line()
             counters = self._proxy.counters
             counters.bytes_up += len(data)
             counters.round_trips += self._client_heard
@@ -270,7 +285,7 @@ class Connection:
     async def _feed_server(self, queue):
         writer = self._server[1]
         while data := await queue.get():
-            await self._proxy._flowing.wait()
+            await self._line()
             if self.dialogue:
                 data = self.dialogue.from_client(data)
                 self.flush_answers()
@@ -280,6 +295,8 @@ class Connection:
     async def _read_server(self, queue):
         reader = self._server[0]
         while data := await reader.read(queue.link.piece_bytes()):
+            if self.is_lost:
+                await self._line()
             # No wait between following the dialogue and queueing: flush_answers() relies on their order.
             await queue.has_room(len(data))
             if self.dialogue:
@@ -295,11 +312,13 @@ class Connection:
     async def _feed_client(self, queue):
         writer = self._client[1]
         while data := await queue.get():
-            await self._proxy._flowing.wait()
+            await self._line()
             self._proxy.counters.bytes_down += len(data)
             self._client_heard = True
             await self._write(writer, data, "down")
         await writer.drain()
+        if self.is_lost:
+            await self._line()
         # The end of the server's stream ends the connection.
         raise EOFError
 
