@@ -578,6 +578,20 @@ static const struct conn_ops conn_ops = {
 	.lost = on_lost,
 };
 
+void member_doubt_others(const struct member *silent, uint64_t silence_ms, const struct error *err)
+{
+	g_autoptr(GPtrArray) members = g_ptr_array_copy(silent->client->members, NULL, NULL);
+	uint64_t now_ms = clock_ms();
+
+	for (guint i = 0; i < members->len; i++) {
+		struct member *member = members->pdata[i];
+
+		if (member != silent && member->state == MEMBER_READY && !member->flight.length &&
+			client_since(now_ms, MAX(member->idle_since_ms, member->idle_ms)) >= silence_ms)
+			member_end(member, BLAME_NOBODY, err);
+	}
+}
+
 static void silent(struct member *member, uint64_t since_ms, const char *how)
 {
 	struct imap_client *client = member->client;
@@ -587,6 +601,7 @@ static void silent(struct member *member, uint64_t since_ms, const char *how)
 	if (!watch_is_alone(member))
 		client->last_error = err;
 	log_info("imap: %s: closing the connection", err.text);
+	member_doubt_others(member, since_ms, &err);
 	member_end(member, BLAME_FAIL, &err);
 }
 
@@ -632,6 +647,7 @@ bool member_tick(struct member *member, uint64_t now_ms)
 	if (member->was_idle && silence_ms >= MIN(timeout_ms / 3, STALE_ANSWER_MS)) {
 		error_set(&err, ERR_UNREACHABLE, "no answer on a connection that was idle");
 		log_info("imap: %s: a new one may do better", err.text);
+		member_doubt_others(member, silence_ms, &err);
 		member_end(member, BLAME_NOBODY, &err);
 	} else if (silence_ms >= timeout_ms) {
 		silent(member, silence_ms, "no answer");

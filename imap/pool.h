@@ -254,6 +254,11 @@ bool member_must_examine(const struct member *member, const struct job *job);
  */
 enum member_blame { BLAME_NOBODY, BLAME_TRY, BLAME_FAIL };
 void member_end(struct member *member, enum member_blame blame, const struct error *err);
+/*
+ * `silent` hasn't answered for so long. Where the network is another one by now, or has forgotten us, the others that
+ * have been idle as long are as dead: whoever waits isn't to find that out of one after the other.
+ */
+void member_doubt_others(const struct member *silent, uint64_t silence_ms, const struct error *err);
 /* Deadlines; true if there was a sign of life. */
 bool member_tick(struct member *member, uint64_t now_ms);
 /* Says LOGOUT where it can be said. */

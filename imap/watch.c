@@ -94,13 +94,14 @@ struct member *watch_idler(const struct imap_client *client)
 
 void watch_tick(struct member *member)
 {
+	uint64_t silence_ms = client_since(clock_ms(), member->idle_ms);
 	struct error err = {0};
 
-	if (member->idle == IDLE_ON ||
-		clock_ms() - member->idle_ms < MIN(member->client->config.timeout_ms / 3, ANSWER_MS))
+	if (member->idle == IDLE_ON || silence_ms < MIN(member->client->config.timeout_ms / 3, ANSWER_MS))
 		return;
 	error_set(&err, ERR_UNREACHABLE, "no answer while it should idle");
 	log_info("imap: %s: %s: closing the connection", member->client->config.host, err.text);
+	member_doubt_others(member, silence_ms, &err);
 	member_end(member, BLAME_NOBODY, &err);
 }
 

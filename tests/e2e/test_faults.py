@@ -156,6 +156,34 @@ def test_a_line_that_stalls_and_resumes(mount, filled, proxy):
     assert_same({"INBOX": expected}, read_tree(mounted))
 
 
+DOUBT_S = 5
+
+
+@pytest.mark.parametrize("idle", [True, False], ids=["idle", "just used"])
+def test_connections_that_are_dead_without_a_word(mount, filled, proxy, idle):
+    """The address is another one now, or the network has forgotten them: no answer, and no end either. New ones are fine."""
+    user, expected = filled()
+    line = proxy()
+    mounted = mount(user, keys={"port": line.port, "timeout": TIMEOUT_S * 3}, noprefetch=True)
+    paths = uids(mounted / "INBOX")
+    assert read(paths[1]) == expected[1]
+    net.wait_until(lambda: mounted.status()["watching"] == "INBOX", what="a second connection that idles")
+    if idle:
+        # From then on a silent one is suspected earlier.
+        time.sleep(DOUBT_S + 0.2)
+        line.lose_all()
+        with within(TIMEOUT_S + 1.5, at_least=TIMEOUT_S - 0.5):
+            assert read(paths[2]) == expected[2]
+        assert mounted.status()["last_error"] is None and mounted.errors() == []
+    else:
+        line.lose_all()
+        with within(TIMEOUT_S * 3 + SLACK_S, at_least=TIMEOUT_S * 3 - 0.5):
+            assert failure(read, paths[2]) == "ETIMEDOUT"
+    with within(1.5):
+        assert read(paths[3]) == expected[3]
+    assert_same({"INBOX": expected}, read_tree(mounted))
+
+
 def test_a_slow_body_isnt_silence(scripted, mount):
     """It takes longer than `timeout`, but never stops."""
     content = b"From: a@b.example\r\nSubject: slow\r\n\r\n" + b"0123456789abcdef" * 1_000

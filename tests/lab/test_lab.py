@@ -557,6 +557,16 @@ def test_cut_refuse_stall(place):
             client.noop()
 
 
+def test_lost_connections_are_silent_and_new_ones_live(place):
+    with Proxy(place.dovecot.port) as proxy:
+        lost = place.imap(port=proxy.port)
+        proxy.lose_all()
+        lost.sock.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            lost.noop()
+        assert place.imap(port=proxy.port).noop()[0] == "OK"
+
+
 # The other servers
 
 def test_scripted_model_answers_as_generated():

@@ -453,6 +453,34 @@ static void test_silent_when_called_back(void **unused)
 	}
 }
 
+/* The network has changed under all of them: who waits for the first doesn't wait for the second, too. */
+static void test_dead_ones_are_given_up_together(void **unused)
+{
+	struct world w;
+
+	FOR_EACH_CUT(w)
+	{
+		w.config.connections = 2;
+		w.config.timeout_ms = 1500;
+		w.server.scripts[0] = ON INBOX ASKED("a", "1") BODY("1") "S: $a OK\n" ASKED("b", "2");
+		w.server.scripts[1] = ON INBOX IDLE;
+		w.server.scripts[2] = ON INBOX ASKED("b", "2") BODY("2") "S: $b OK\n";
+		w.server.scripts[3] = "H\n"; /* for the watch */
+		use_and_watch(&w);
+		until_watching(&w);
+		world_ask(&w, "INBOX", FETCH_TEXT("1"));
+		world_run(&w);
+		/* less than a sleep, and time enough to be in doubt */
+		fake_sleep(CLIENT_SLEPT_MS - 1000);
+		world_ask(&w, "INBOX", FETCH_TEXT("2"));
+		world_run(&w);
+		assert_int_equal(w.asks[2].code, 0);
+		assert_null(strstr(w.server.log->str, "DONE"));
+		assert_int_equal(state_of(&w).last_error.code, 0);
+		imap_client_watch(w.client, NULL, NULL, NULL);
+	}
+}
+
 static void test_silent_at_idle(void **unused)
 {
 	struct world w;
@@ -618,6 +646,7 @@ int main(void)
 		TEST(test_sign_in_refused),
 		TEST(test_too_many_connections),
 		TEST(test_silent_when_called_back),
+		TEST(test_dead_ones_are_given_up_together),
 		TEST(test_silent_at_idle),
 		TEST(test_silent_at_examine),
 		TEST(test_renumbered),
