@@ -144,10 +144,13 @@ struct watch {
 	/* loop only */
 	struct mail_folder *next, *folder; /* used last; watched, by the source and by polling. References, or NULL */
 	struct loop_timer *settle, *check, *poll, *end;
-	uint64_t checked_ms, check_due_ms; /* clock_ms() of the last check that it began, and of `check` */
-	uint32_t flags_from;               /* the check is about flags, too: from this UID on; 0 = it isn't */
-	uint64_t since_ms;                 /* clock_ms(): what changed before was told by nobody */
-	uint32_t uidnext;                  /* at that time; 0 = not told */
+	/* clock_ms(): when `check` is due, the last one began, and the last one that asked for all flags */
+	uint64_t check_due_ms, checked_ms, flags_checked_ms;
+	uint64_t again_ms;   /* … when one is due that finds nothing, if the server tells all */
+	uint64_t since_ms;   /* … what changed before was told by nobody */
+	uint32_t uidnext;    /* at that time; 0 = not told */
+	bool flags;          /* all flags are to be asked for */
+	uint32_t flags_from; /* … or those from this UID on; 0 = of none */
 };
 
 struct mail {
@@ -251,7 +254,7 @@ unsigned fresh_until(const struct mail *mail, uint64_t now_ms);
 
 /* watch.c: the folder in use is watched, and checked when the server tells of a change */
 void watch_use(struct mail *mail, struct mail_folder *folder); /* any thread; cheap */
-void watch_check_ended(struct mail *mail, struct mail_folder *folder, bool well);
+void watch_check_ended(struct mail *mail, struct mail_folder *folder, bool well, bool changed);
 void watch_forget(struct mail *mail, struct mail_folder *folder); /* it is gone */
 char *watch_path(struct mail *mail); /* of the watched folder, g_free it; NULL = none; loop only */
 void watch_stop(struct mail *mail);

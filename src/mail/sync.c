@@ -455,7 +455,8 @@ static void tell(struct sync *sync, enum mail_event_type type, const struct list
 	}
 }
 
-static void apply(struct sync *sync)
+/* True if it changed what is shown. */
+static bool apply(struct sync *sync)
 {
 	struct mail *mail = sync->mail;
 	struct mail_folder *folder = sync->folder;
@@ -463,6 +464,7 @@ static void apply(struct sync *sync)
 	struct cache_folder row;
 	uint32_t number = folder->message_number;
 	uint64_t now_ms = clock_ms();
+	bool changed;
 
 	listing_sort(sync->added);
 	if (sync->reset || !number) {
@@ -513,8 +515,10 @@ static void apply(struct sync *sync)
 
 		mail_emit(mail, &event);
 	}
+	changed = changes.any || changes.flagged->rows->len;
 	listing_free(changes.gone);
 	listing_free(changes.flagged);
+	return changed;
 }
 
 /* Each begins anew, which may put it into `queue` again: only those of now. */
@@ -551,7 +555,7 @@ static void on_done(void *ctx, int code, const struct error *err)
 	struct mail_folder *folder = sync->folder;
 	struct error problem = {.code = 0};
 	uint64_t now_ms = clock_ms();
-	bool shown = false;
+	bool shown = false, changed = false;
 	GQueue waiting;
 
 	folder->sync = NULL;
@@ -578,7 +582,7 @@ static void on_done(void *ctx, int code, const struct error *err)
 	if (code)
 		folder->failure = g_memdup2(&problem, sizeof(problem));
 	if (!code) {
-		apply(sync);
+		changed = apply(sync);
 	} else {
 		mail_note_error(mail, &problem, "folder %s", folder->raw);
 		shown = folder->listing && mail_stale_allowed(mail, folder->checked_at) && code != ERR_GONE;
@@ -589,7 +593,7 @@ static void on_done(void *ctx, int code, const struct error *err)
 			atomic_store(&folder->flags_until_s, retry_s);
 		}
 	}
-	watch_check_ended(mail, folder, !code);
+	watch_check_ended(mail, folder, !code, changed);
 	parks_end(sync, shown, code, &problem);
 	sync_free(sync);
 	park_all_again(mail, &folder->flag_parks);

@@ -18,42 +18,55 @@
 #define USE_MS (30u * 60 * 1000)
 #define GATHER_MS 100u /* changes that come together are one check */
 #define APART_MS 500u  /* checks for a server that tells without end */
+#define AGAIN_MS 5000u /* servers take a moment until they tell */
 /* Without change numbers every message's flags are asked for. */
 #define FLAGS_APART_MS 10000u
 #define POLL_LEAST_S 30u
 
 /* ---- checks ---- */
 
-static void check_soon(struct mail *mail, uint64_t apart_ms);
+static void check_run(void *data);
 
-static void check_run(void *data)
-{
-	struct mail *mail = data;
-	struct watch *watch = &mail->watch;
-
-	watch->check = NULL;
-	if (!watch->folder)
-		return;
-	watch->checked_ms = clock_ms();
-	if (watch->folder->sync) {
-		/* it may have begun too early to see what this one is about */
-		check_soon(mail, APART_MS);
-		return;
-	}
-	sync_check(mail, watch->folder, watch->flags_from);
-	watch->flags_from = 0;
-}
-
-static void check_soon(struct mail *mail, uint64_t apart_ms)
+static void check_at(struct mail *mail, uint64_t due_ms)
 {
 	struct watch *watch = &mail->watch;
-	uint64_t now_ms = clock_ms(), due_ms = MAX(watch->checked_ms + apart_ms, now_ms + GATHER_MS);
+	uint64_t now_ms = clock_ms();
 
+	due_ms = MAX(due_ms, now_ms + GATHER_MS);
 	if (watch->check && watch->check_due_ms <= due_ms)
 		return;
 	loop_timer_cancel(watch->check);
 	watch->check = loop_timer_add(mail->loop, due_ms - now_ms, check_run, mail);
 	watch->check_due_ms = due_ms;
+}
+
+static void check_run(void *data)
+{
+	struct mail *mail = data;
+	struct watch *watch = &mail->watch;
+	uint64_t now_ms = clock_ms(), flags_due_ms = watch->flags_checked_ms + FLAGS_APART_MS;
+
+	watch->check = NULL;
+	if (!watch->folder)
+		return;
+	watch->checked_ms = now_ms;
+	if (watch->folder->sync) {
+		/* it may have begun too early to see what this one is about */
+		check_at(mail, now_ms + APART_MS);
+		return;
+	}
+	if (watch->flags && now_ms >= flags_due_ms) {
+		sync_check(mail, watch->folder, FLAGS_OF_ALL);
+		watch->flags_checked_ms = now_ms;
+		watch->flags = false;
+	} else {
+		sync_check(mail, watch->folder, watch->flags_from);
+	}
+	watch->flags_from = 0;
+	if (watch->flags)
+		check_at(mail, flags_due_ms);
+	if (watch->again_ms > now_ms)
+		check_at(mail, watch->again_ms);
 }
 
 static bool is_same(const struct source_state *known, const struct source_state *told)
@@ -74,13 +87,12 @@ static bool told_flags(struct mail *mail, bool flags_only)
 	if (!mail->config.flags)
 		return !flags_only;
 	if (flags_only) {
-		watch->flags_from = FLAGS_OF_ALL;
-		check_soon(mail, FLAGS_APART_MS);
+		watch->flags = true;
+		check_at(mail, watch->flags_checked_ms + FLAGS_APART_MS);
 		return false;
 	}
-	if (watch->uidnext && !watch->flags_from)
-		watch->flags_from = watch->uidnext;
-	else if (!watch->uidnext)
+	watch->flags_from = watch->uidnext;
+	if (!watch->uidnext)
 		watch->since_ms = clock_ms();
 	return true;
 }
@@ -104,22 +116,30 @@ static void on_told(void *ctx, const struct source_state *state, bool flags_only
 	folder->told = true;
 	/* whoever opens it now waits for the check */
 	atomic_store(&folder->fresh_until_s, 0);
-	check_soon(mail, APART_MS);
+	check_at(mail, watch->checked_ms + APART_MS);
 }
 
-void watch_check_ended(struct mail *mail, struct mail_folder *folder, bool well)
+void watch_check_ended(struct mail *mail, struct mail_folder *folder, bool well, bool changed)
 {
 	if (folder != mail->watch.folder)
 		return;
 	/* the flags that it was to ask for */
 	if (!well)
 		mail->watch.since_ms = clock_ms();
+	/*
+	 * The session that tells may not have seen that yet. If by the time it looks it has been undone, nothing has
+	 * happened for it.
+	 */
+	if (changed) {
+		mail->watch.again_ms = clock_ms() + AGAIN_MS;
+		check_at(mail, mail->watch.again_ms);
+	}
 	if (!folder->told)
 		return;
 	/* told while it was under way, which may have been too late for it */
 	if (well) {
 		atomic_store(&folder->fresh_until_s, 0);
-		check_soon(mail, APART_MS);
+		check_at(mail, mail->watch.checked_ms + APART_MS);
 	}
 }
 
@@ -215,9 +235,9 @@ static void settle_run(void *data)
 	if (watch->next != watch->folder) {
 		loop_timer_cancel(watch->check);
 		watch->check = NULL;
-		watch->flags_from = 0;
-		watch->since_ms = 0;
-		watch->uidnext = 0;
+		watch->flags = false;
+		watch->flags_from = watch->uidnext = 0;
+		watch->flags_checked_ms = watch->again_ms = watch->since_ms = 0;
 		folder_set(&watch->folder, watch->next);
 		mail->source->ops->watch(mail->source, watch->folder->raw, on_told, mail);
 	}

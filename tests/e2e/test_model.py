@@ -40,14 +40,15 @@ class Server:
         self.witness = place.imap(user)
         self.serial = 0
 
-    def truth(self):
-        """{path in the mount: {name of the file: (SHA-256, flags)}}"""
+    def truth(self, chosen=None):
+        """{path in the mount: {name of the file: (SHA-256, flags)}} of all folders, or of one"""
         try:
-            return {mount_path(folder): self.content(folder) if is_open else {} for folder, is_open in self.tree().items()}
-        except imaplib.IMAP4.abort:
-            # Dovecot ends sessions that had a mailbox open which was numbered anew.
+            tree = {chosen: True} if chosen else self.tree()
+            return {mount_path(folder): self.content(folder) if is_open else {} for folder, is_open in tree.items()}
+        except imaplib.IMAP4.abort as error:
+            # Dovecot ends sessions that had a mailbox open which was numbered anew, or never takes what came in its place.
             self.witness = self.place.imap(self.user)
-            raise OSError("the server ended the witness's session") from None
+            raise OSError(f"the witness's session is of no use any more: {error}") from None
 
     def tree(self):
         """{folder: whether it can hold messages}"""
@@ -62,7 +63,9 @@ class Server:
 
     def content(self, folder):
         status, answer = self.witness.select(quote(folder), readonly=True)
-        if status != "OK" or not int(answer[0]):
+        if status != "OK":
+            raise imaplib.IMAP4.abort(answer)
+        if not int(answer[0]):
             return {}
         found = {}
         answer = self.witness.uid("FETCH", "1:*", "(UID FLAGS INTERNALDATE BODY.PEEK[])")[1]
@@ -316,7 +319,7 @@ def settle(server, files, told, rng, label):
     mounted = files.mounted
     if told:
         path = mount_path(told)
-        until_same(lambda: {path: server.content(told)}, lambda: {path: files.folder(path)}, f"{label}, told by the server")
+        until_same(lambda: server.truth(told), lambda: {path: files.folder(path)}, f"{label}, told by the server")
     elif rng.random() < 0.03:
         files.check_held()
         mounted.remount()

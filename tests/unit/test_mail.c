@@ -614,6 +614,24 @@ static void test_flags_of_a_message_that_is_new_to_who_tells(void **state)
 	assert_int_equal(0, flags_of(f, 2));
 }
 
+/* It came, another session listed it, and it went before the one that tells had looked: that one has nothing to tell.
+ */
+static void test_what_comes_and_goes_untold(void **state)
+{
+	struct fixture *f = start_watched(state, false);
+
+	fake_lock(f->fake);
+	fake_add_text(f->inbox, 4, 50);
+	fake_unlock(f->fake);
+	fake_tell(f->fake, false, false);
+	wait_for(one_was_added, f);
+	fake_lock(f->fake);
+	fake_remove(f->inbox, 4);
+	fake_unlock(f->fake);
+	wait_for(one_is_gone, f);
+	assert_listed(f, "1,2,3");
+}
+
 /* Flags may wait for ten seconds, a message doesn't. */
 static void test_a_message_comes_while_flags_wait(void **state)
 {
@@ -715,6 +733,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_told_flags_are_asked_for_where_they_are_shown, teardown),
 		cmocka_unit_test_teardown(test_a_server_that_tells_without_end, teardown),
 		cmocka_unit_test_teardown(test_flags_of_a_message_that_is_new_to_who_tells, teardown),
+		cmocka_unit_test_teardown(test_what_comes_and_goes_untold, teardown),
 		cmocka_unit_test_teardown(test_a_message_comes_while_flags_wait, teardown),
 		cmocka_unit_test_teardown(test_a_folder_that_goes_isnt_watched, teardown),
 		cmocka_unit_test_teardown(test_without_a_listener_nothing_is_watched, teardown),
