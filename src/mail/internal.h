@@ -46,6 +46,29 @@ const char *listing_stem(const struct listing *listing, const struct row *row);
 /* One pass: drops rows for which `gone` says so (their stems stay in the arena until it is rebuilt). */
 void listing_drop(struct listing *listing, bool (*gone)(void *ctx, uint32_t uid), void *ctx);
 
+/* ---- order.c: the orders in which a folder may be read ---- */
+
+struct place {
+	uint32_t uid;
+	uint32_t bytes; /* by the listing; at most 4 GiB; 0 = not to be fetched */
+};
+
+struct order {
+	GArray *places; /* struct place, as the reader goes; NULL = none */
+	guint *by_uid;  /* indices of places, in the order of UIDs; NULL = they are in it themselves */
+	bool down;      /* the other way round */
+};
+/* By UID or by names; `down`: from the last to the first. */
+struct order order_make(const struct listing *listing, bool names, bool down);
+void order_clear(struct order *order);
+bool order_find(const struct order *order, uint32_t uid, guint *place_out);
+
+#define ORDER_RECENT 3u /* UIDs read last, the newest first; 0 = none */
+#define ORDER_NEAR 32u  /* "closely": so many places further at most */
+/* Whether the last two, or all three, follow each other closely: 1 = upwards, -1 = downwards, 0 = not. */
+int order_way_by_uid(const struct listing *listing, const uint32_t recent[ORDER_RECENT]);
+int order_way_by_name(const struct listing *listing, const uint32_t recent[ORDER_RECENT]);
+
 /* ---- park.c: waiters ---- */
 
 struct park;

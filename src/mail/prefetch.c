@@ -17,14 +17,12 @@
 #include "src/mail/flight.h"
 #include "src/mail/internal.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "src/base/banned.h"
 
 #define EVIDENCE_MS 2000u /* misses further apart than this don't belong together */
 #define SILENCE_MS 2000u  /* ends a walk */
-#define NEAR_PLACES 32u   /* "closely": so many places further at most */
 #define WINDOW_FIRST_BYTES (1u << 20)
 #define WINDOW_NEXT_BYTES (4u << 20)    /* … in a folder that follows one that was walked to its end */
 #define WINDOW_PROVED_BYTES (16u << 20) /* … and when the reader has followed so far: */
@@ -37,27 +35,19 @@
 #define JOB_MESSAGES_MAX 2000u
 #define JOBS 4u /* commands that what is under way is asked for by: one more than connections for bulk work */
 #define SAMPLE_MS 250u
-#define RECENT 3u
 #define HITS_A_LOOK 8u
 #define STRAYS_MAX 3u /* misses elsewhere, and none on the way: nobody goes this way */
-
-/* A message in the order of a walk. */
-struct place {
-	uint32_t uid;
-	uint32_t bytes; /* by the listing; at most 4 GiB; 0 = not to be fetched */
-};
 
 struct walk {
 	struct mail *mail;
 	struct mail_folder *folder; /* borrowed: it owns the walk */
 	/* evidence */
-	uint32_t recent[RECENT]; /* UIDs of the last misses, the newest first; 0 = none */
+	uint32_t recent[ORDER_RECENT]; /* UIDs of the last misses, the newest first; 0 = none */
 	uint64_t recent_ms;
 	/* while active */
 	bool active;
-	unsigned strays;      /* misses elsewhere since the reader was seen on the way */
-	GArray *order;        /* struct place, as the reader goes */
-	GHashTable *places;   /* uid → index + 1 */
+	unsigned strays; /* misses elsewhere since the reader was seen on the way */
+	struct order order;
 	guint reader, next;   /* the reader's place; the first not asked for */
 	uint64_t ahead_bytes; /* asked for beyond the reader */
 	uint64_t window_bytes, followed_bytes;
@@ -88,10 +78,7 @@ static void walk_stop(struct walk *walk)
 	walk->active = false;
 	atomic_store(&walk->folder->walk_active, false);
 	g_queue_remove(&walk->mail->walks, walk);
-	g_array_unref(walk->order);
-	g_hash_table_unref(walk->places);
-	walk->order = NULL;
-	walk->places = NULL;
+	order_clear(&walk->order);
 	walk->strays = 0;
 	memset(walk->recent, 0, sizeof(walk->recent));
 }
@@ -105,135 +92,7 @@ void walk_free(struct mail_folder *folder)
 	folder->walk = NULL;
 }
 
-/* ---- orders ---- */
-
-struct named {
-	struct place place;
-	int64_t minute;
-	const char *stem;
-};
-
-/* As the names sort that a listing shows: date to the minute, sender and subject, UID as text. */
-static int by_name(const void *a, const void *b)
-{
-	const struct named *left = a, *right = b;
-	char left_uid[16], right_uid[16];
-	int order;
-
-	if (left->minute != right->minute)
-		return left->minute < right->minute ? -1 : 1;
-	order = strcmp(left->stem, right->stem);
-	if (order)
-		return order;
-	g_snprintf(left_uid, sizeof(left_uid), "%u", left->place.uid);
-	g_snprintf(right_uid, sizeof(right_uid), "%u", right->place.uid);
-	return strcmp(left_uid, right_uid);
-}
-
-static struct place place_of(const struct row *row)
-{
-	return (struct place){row->uid, (uint32_t)MIN(row->size_bytes, UINT32_MAX)};
-}
-
-static GArray *order_make(const struct listing *listing, bool names)
-{
-	GArray *order = g_array_sized_new(FALSE, FALSE, sizeof(struct place), listing->rows->len);
-	g_autofree struct named *named = names ? g_new(struct named, listing->rows->len) : NULL;
-
-	for (guint i = 0; i < listing->rows->len; i++) {
-		const struct row *row = &g_array_index(listing->rows, struct row, i);
-		struct place place = place_of(row);
-
-		if (names)
-			named[i] = (struct named){place, row->date / 60, listing_stem(listing, row)};
-		else
-			g_array_append_val(order, place);
-	}
-	if (names) {
-		qsort(named, listing->rows->len, sizeof(*named), by_name);
-		for (guint i = 0; i < listing->rows->len; i++)
-			g_array_append_val(order, named[i].place);
-	}
-	return order;
-}
-
-static void order_reverse(GArray *order)
-{
-	for (guint i = 0, j = order->len; i + 1 < j; i++) {
-		struct place place = g_array_index(order, struct place, i);
-
-		j--;
-		g_array_index(order, struct place, i) = g_array_index(order, struct place, j);
-		g_array_index(order, struct place, j) = place;
-	}
-}
-
-static GHashTable *places_make(const GArray *order)
-{
-	GHashTable *places = g_hash_table_new(NULL, NULL);
-
-	for (guint i = 0; i < order->len; i++)
-		g_hash_table_insert(
-			places, GUINT_TO_POINTER(g_array_index(order, struct place, i).uid), GUINT_TO_POINTER(i + 1));
-	return places;
-}
-
-static bool place_find(GHashTable *places, uint32_t uid, guint *place_out)
-{
-	guint index = GPOINTER_TO_UINT(g_hash_table_lookup(places, GUINT_TO_POINTER(uid)));
-
-	if (index)
-		*place_out = index - 1;
-	return index != 0;
-}
-
 /* ---- evidence ---- */
-
-/* The last `count` misses follow each other: 1 = upwards, -1 = downwards, 0 = not. */
-static int follows(const struct walk *walk, const guint *at, unsigned count)
-{
-	int way = 0;
-
-	for (unsigned i = 0; i + 1 < count; i++) {
-		int64_t step = (int64_t)at[i] - (int64_t)at[i + 1];
-
-		if (step == 0 || step > (int64_t)NEAR_PLACES || step < -(int64_t)NEAR_PLACES)
-			return 0;
-		if (way && (step > 0) != (way > 0))
-			return 0;
-		way = step > 0 ? 1 : -1;
-	}
-	return way;
-}
-
-static int follows_by_uid(const struct walk *walk)
-{
-	const struct listing *listing = walk->folder->listing;
-	guint at[2];
-
-	if (!walk->recent[1])
-		return 0;
-	at[0] = listing_after(listing, walk->recent[0] - 1);
-	at[1] = listing_after(listing, walk->recent[1] - 1);
-	return follows(walk, at, 2);
-}
-
-static int follows_by_name(const struct walk *walk, GHashTable *places)
-{
-	guint at[RECENT];
-
-	for (unsigned i = 0; i < RECENT; i++)
-		if (!place_find(places, walk->recent[i], &at[i]))
-			return 0;
-	return follows(walk, at, RECENT);
-}
-
-static int by_number(const void *a, const void *b)
-{
-	uint32_t left = *(const uint32_t *)a, right = *(const uint32_t *)b;
-
-	return left < right ? -1 : left > right;
-}
 
 static void skip_cached(struct walk *walk)
 {
@@ -242,24 +101,22 @@ static void skip_cached(struct walk *walk)
 	struct cache_key key = body_key(mail, walk->folder, 0);
 	struct error err;
 
-	if (cache_body_uids(mail->cache, key.folder, key.uidvalidity, key.lf, cached, &err) != 0 || !cached->len)
+	if (cache_body_uids(mail->cache, key.folder, key.uidvalidity, key.lf, cached, &err) != 0)
 		return;
-	for (guint i = 0; i < walk->order->len; i++) {
-		struct place *place = &g_array_index(walk->order, struct place, i);
+	for (guint i = 0; i < cached->len; i++) {
+		guint place;
 
-		if (bsearch(&place->uid, cached->data, cached->len, sizeof(uint32_t), by_number))
-			place->bytes = 0;
+		if (order_find(&walk->order, g_array_index(cached, uint32_t, i), &place))
+			g_array_index(walk->order.places, struct place, place).bytes = 0;
 	}
 }
 
-static void walk_begin(struct walk *walk, GArray *order, GHashTable *places, uint64_t window_bytes)
+static void walk_begin(struct walk *walk, bool names, bool down, uint64_t window_bytes)
 {
-	walk->order = order;
-	walk->places = places ? places : places_make(order);
-	walk->active = place_find(walk->places, walk->recent[0], &walk->reader);
+	walk->order = order_make(walk->folder->listing, names, down);
+	walk->active = order_find(&walk->order, walk->recent[0], &walk->reader);
 	if (!walk->active) {
-		g_array_unref(walk->order);
-		g_hash_table_unref(walk->places);
+		order_clear(&walk->order);
 		return;
 	}
 	skip_cached(walk);
@@ -283,36 +140,18 @@ static void consider(struct walk *walk, bool lister)
 	const struct listing *listing = walk->folder->listing;
 	bool goes_on = mail->walk_ended_ms && clock_ms() - mail->walk_ended_ms < EVIDENCE_MS;
 	uint64_t window = goes_on ? WINDOW_NEXT_BYTES : WINDOW_FIRST_BYTES;
-	int way = follows_by_uid(walk);
-	GHashTable *places;
-	GArray *order;
+	int way = order_way_by_uid(listing, walk->recent);
 
 	if (!way && (goes_on || lister) && listing->rows->len &&
 		g_array_index(listing->rows, struct row, 0).uid == walk->recent[0])
 		way = 1;
 	if (way) {
-		order = order_make(listing, false);
-		if (way < 0)
-			order_reverse(order);
-		walk_begin(walk, order, NULL, window);
+		walk_begin(walk, false, way < 0, window);
 		return;
 	}
-	if (!walk->recent[RECENT - 1])
-		return;
-	order = order_make(listing, true);
-	places = places_make(order);
-	way = follows_by_name(walk, places);
-	if (way > 0) {
-		walk_begin(walk, order, places, window);
-		return;
-	}
-	g_hash_table_unref(places);
-	if (way < 0) {
-		order_reverse(order);
-		walk_begin(walk, order, NULL, window);
-		return;
-	}
-	g_array_unref(order);
+	way = order_way_by_name(listing, walk->recent);
+	if (way)
+		walk_begin(walk, true, way < 0, window);
 }
 
 /* ---- the window ---- */
@@ -346,7 +185,7 @@ static void reader_at(struct walk *walk, guint place)
 {
 	walk->seen_ms = clock_ms();
 	while (walk->reader < place) {
-		uint64_t bytes = g_array_index(walk->order, struct place, ++walk->reader).bytes;
+		uint64_t bytes = g_array_index(walk->order.places, struct place, ++walk->reader).bytes;
 
 		walk->followed_bytes += bytes;
 		if (++walk->followed == PROVED_MESSAGES)
@@ -366,8 +205,8 @@ static guint job_gather(struct walk *walk, GArray *uids, uint64_t job_bytes)
 {
 	uint64_t bytes = 0;
 
-	while (walk->next < walk->order->len && bytes < job_bytes && uids->len < JOB_MESSAGES_MAX) {
-		struct place *place = &g_array_index(walk->order, struct place, walk->next++);
+	while (walk->next < walk->order.places->len && bytes < job_bytes && uids->len < JOB_MESSAGES_MAX) {
+		struct place *place = &g_array_index(walk->order.places, struct place, walk->next++);
 
 		if (!place->bytes || fetch_is_under_way(walk->folder, place->uid) ||
 			broken_is_known(walk->mail, walk->folder, place->uid) ||
@@ -390,7 +229,7 @@ static bool pump(struct walk *walk)
 	g_autoptr(GArray) uids = NULL;
 	struct error err;
 
-	if (walk->next >= walk->order->len || walk->ahead_bytes >= window ||
+	if (walk->next >= walk->order.places->len || walk->ahead_bytes >= window ||
 		walk->in_flight_bytes >= walk->flight.most_bytes)
 		return false;
 	/* few large commands: not one for each message that the reader has left behind */
@@ -447,15 +286,15 @@ static void progress(struct walk *walk, uint32_t uid)
 {
 	guint place;
 
-	if (!place_find(walk->places, uid, &place))
+	if (!order_find(&walk->order, uid, &place))
 		return;
 	walk->seen_ms = clock_ms();
 	/* somebody else reads elsewhere */
-	if (place <= walk->reader || place > walk->next + NEAR_PLACES)
+	if (place <= walk->reader || place > walk->next + ORDER_NEAR)
 		return;
 	walk->strays = 0;
 	reader_at(walk, place);
-	if (place + 1 >= walk->order->len)
+	if (place + 1 >= walk->order.places->len)
 		walk->mail->walk_ended_ms = clock_ms();
 	pump_all(walk->mail);
 }
@@ -474,7 +313,7 @@ static void recent_add(struct walk *walk, uint32_t uid, uint64_t now_ms)
 /* A miss while the walk is active: true when it was elsewhere too often. */
 static bool strayed(struct walk *walk, uint32_t uid, uint64_t now_ms)
 {
-	uint32_t recent[RECENT];
+	uint32_t recent[ORDER_RECENT];
 	guint reader = walk->reader;
 
 	if (walk->recent[0] != uid)
