@@ -37,6 +37,7 @@ struct sync {
 	bool overflow;
 	struct listing *added; /* new messages; all of them after a reset */
 	GArray *flags;         /* struct flag_change */
+	uint32_t flags_last;   /* the highest UID whose flags were told */
 	struct imap_set gone;
 	struct cache_batch *batch;
 	guint batch_rows;
@@ -201,6 +202,7 @@ static void on_message(void *ctx, const struct source_message *source)
 
 		/* sizes may be guesses, one time so and one time so */
 		identify(sync, known, source->date ? source->date : INT64_MIN, 0);
+		sync->flags_last = MAX(sync->flags_last, source->uid);
 		g_array_append_val(sync->flags, change);
 		cache_batch_flags(batch(sync), source->uid, row.flags, source->keywords);
 		return;
@@ -236,13 +238,28 @@ static void on_probed(void *ctx, uint32_t uid, int64_t date, uint64_t size_bytes
 		identify(sync, row, date, size_bytes);
 }
 
+/*
+ * Without change numbers a check tells the flags of all, and nearly all are as they were: a million rows aren't written
+ * for that each time. Which keywords a message has is in the index alone. Who was told of before, out of turn or before
+ * it began anew, may have been told of otherwise.
+ */
+static bool flags_are_known(const struct sync *sync, const struct row *row, uint32_t flags)
+{
+	return !sync->state.highestmodseq && row->uid > sync->flags_last && !(flags & MAIL_KEYWORDS) &&
+	       (row->flags & ROW_MAIL_FLAGS) == flags;
+}
+
 static void on_flags(void *ctx, uint32_t uid, uint32_t flags, const char *keywords)
 {
 	struct sync *sync = ctx;
 	struct flag_change change = {uid, flags & ROW_MAIL_FLAGS};
 	const struct row *known = !sync->reset && sync->folder->listing ? listing_find(sync->folder->listing, uid)
 	                                                                : NULL;
+	bool unchanged = known && flags_are_known(sync, known, change.flags);
 
+	sync->flags_last = MAX(sync->flags_last, uid);
+	if (unchanged)
+		return;
 	if (known)
 		doubt(sync, known, change.flags);
 	if (sync->flags->len >= LIMIT_MESSAGES) {
@@ -250,7 +267,7 @@ static void on_flags(void *ctx, uint32_t uid, uint32_t flags, const char *keywor
 		return;
 	}
 	g_array_append_val(sync->flags, change);
-	cache_batch_flags(batch(sync), uid, flags & ROW_MAIL_FLAGS, keywords);
+	cache_batch_flags(batch(sync), uid, change.flags, keywords);
 }
 
 static void on_gone(void *ctx, uint32_t first, uint32_t last)

@@ -212,13 +212,15 @@ static void tell_message(const struct source_sync_job *job, const struct fake_me
 	job->message(job->ctx, &told);
 }
 
-static void tell_folder(struct source_sync_job *job, struct fake_folder *folder)
+static void tell_folder(struct fake_source *fake, struct source_sync_job *job, struct fake_folder *folder)
 {
 	bool reset = job->known.uidvalidity != folder->state.uidvalidity;
 	struct imap_set all;
 
 	imap_set_init(&all);
 	job->opened(job->ctx, &folder->state, reset);
+	if (job->flags_from && fake->early_uid)
+		job->flags_of(job->ctx, fake->early_uid, fake->early_flags, NULL);
 	for (guint i = 0; i < folder->messages->len; i++) {
 		const struct fake_message *message = &g_array_index(folder->messages, struct fake_message, i);
 
@@ -265,7 +267,7 @@ static void serve_sync(void *data)
 	folder = folder_find(fake, job->name);
 	code = failed(folder ? fake->sync_code : ERR_GONE, &err);
 	if (!code)
-		tell_folder(job, folder);
+		tell_folder(fake, job, folder);
 	fake_unlock(fake);
 	if (code)
 		job->done(job->ctx, code, &err);

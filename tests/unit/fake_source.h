@@ -53,8 +53,9 @@ struct fake_source {
 	atomic_bool list_again_shows;                /* what is hidden is shown to the second session */
 	atomic_bool ascii_only;                      /* searches look at nothing else of a query */
 	atomic_bool holds;                           /* fetches and searches wait for fake_release() */
-	atomic_uint syncs_wait_fetches;              /* checks end only after so many fetches */
-	size_t piece_bytes;                          /* octets come so many at a time; 0 = all at once */
+	atomic_uint early_uid, early_flags; /* what a check tells first of all of this one's flags; 0 = nothing */
+	atomic_uint syncs_wait_fetches;     /* checks end only after so many fetches */
+	size_t piece_bytes;                 /* octets come so many at a time; 0 = all at once */
 	atomic_uint sessions, lists, syncs, fetches, bulk_fetches, searches;
 	char *watched; /* the folder's name; NULL = none */
 	source_told_fn told;

@@ -222,6 +222,71 @@ static void test_changed_flags_are_told(void **state)
 	assert_int_equal(second, flags_mtime(f));
 }
 
+static void index_flag(struct fixture *f, uint32_t uid, uint32_t flags)
+{
+	struct cache_batch *batch;
+	uint32_t id;
+
+	assert_int_equal(0, cache_folder_id(f->cache, "INBOX", &id, NULL));
+	batch = cache_batch_new(f->cache, id);
+	cache_batch_flags(batch, uid, flags, NULL);
+	cache_batch_submit(batch);
+}
+
+static void flags_found(void *ctx, const struct cache_message *message)
+{
+	*(uint32_t *)ctx = message->flags;
+}
+
+static uint32_t index_flags(struct fixture *f, uint32_t uid)
+{
+	uint32_t id, flags = 0;
+
+	cache_flush(f->cache);
+	assert_int_equal(0, cache_folder_id(f->cache, "INBOX", &id, NULL));
+	assert_int_equal(1, cache_message_find(f->cache, id, uid, flags_found, &flags, NULL));
+	return flags;
+}
+
+/* A server without change numbers tells the flags of all at each check; what the index has is seen by what isn't so. */
+static void test_flags_that_are_as_they_were_are_not_written(void **state)
+{
+	struct fixture *f = start(state, 4);
+
+	open_inbox(f);
+	flag(f, 3, MAIL_KEYWORDS);
+	for (uint32_t uid = 1; uid <= 4; uid++)
+		index_flag(f, uid, MAIL_DRAFT);
+	flag(f, 2, MAIL_SEEN);
+	assert_int_equal(MAIL_DRAFT, index_flags(f, 1));
+	assert_int_equal(MAIL_SEEN, index_flags(f, 2));
+	/* others may be among its keywords */
+	assert_int_equal(MAIL_KEYWORDS, index_flags(f, 3));
+	assert_int_equal(MAIL_DRAFT, index_flags(f, 4));
+	/* what a server with change numbers tells has changed since the index was right */
+	f->inbox->state.highestmodseq = 7;
+	flag(f, 2, 0);
+	assert_int_equal(0, index_flags(f, 1));
+	assert_int_equal(0, index_flags(f, 2));
+	assert_int_equal(0, index_flags(f, 4));
+}
+
+/* Another client sets a flag and takes it back while the check is under way. */
+static void test_flags_told_twice_are_those_told_last(void **state)
+{
+	struct fixture *f = start(state, 4);
+	struct mail_message message;
+
+	open_inbox(f);
+	f->fake->early_uid = 3;
+	f->fake->early_flags = MAIL_DRAFT;
+	flag(f, 2, MAIL_SEEN);
+	assert_true(mail_message_find(f->mail, f->folder, 3, &message));
+	assert_int_equal(0, message.flags);
+	assert_int_equal(0, index_flags(f, 3));
+	assert_int_equal(MAIL_SEEN, index_flags(f, 2));
+}
+
 static void test_the_index_answers_a_second_mount(void **state)
 {
 	struct fixture *f = start(state, 3);
@@ -714,6 +779,8 @@ int main(void)
 		cmocka_unit_test_teardown(test_flags_are_fetched_where_they_are_shown, teardown),
 		cmocka_unit_test_teardown(test_changed_flags_are_told, teardown),
 		cmocka_unit_test_teardown(test_another_uidvalidity_is_another_folder, teardown),
+		cmocka_unit_test_teardown(test_flags_that_are_as_they_were_are_not_written, teardown),
+		cmocka_unit_test_teardown(test_flags_told_twice_are_those_told_last, teardown),
 		cmocka_unit_test_teardown(test_the_index_answers_a_second_mount, teardown),
 		cmocka_unit_test_teardown(test_equal_numbers_of_other_messages_are_found_out, teardown),
 		cmocka_unit_test_teardown(test_a_failed_check_shows_what_is_known, teardown),
