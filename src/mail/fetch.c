@@ -20,8 +20,14 @@
 #define ALONE_TRIES 2u
 #define OFFER_BYTES_MAX (256u << 10)
 
+/* What only a body has that doesn't come well: the others are many, and small. */
+struct trouble {
+	struct mail_waiter check; /* first: the folder's check, when the server gave nothing */
+	struct body *body;        /* that owns it */
+	struct error failure;     /* of the last fetch */
+};
+
 struct body {
-	struct mail_waiter check;   /* first: the folder's check, when the server gave nothing */
 	struct mail_folder *folder; /* a reference */
 	uint32_t uid;
 	uint64_t expected_bytes;  /* what the listing says */
@@ -33,7 +39,7 @@ struct body {
 	bool over;
 	bool checking;
 	struct fetch *receiving;
-	struct error failure; /* of the last fetch */
+	struct trouble *trouble; /* NULL = none */
 	GQueue parks;
 };
 
@@ -81,11 +87,21 @@ static struct body *body_new(struct mail_folder *folder, uint32_t uid)
 	return body;
 }
 
+static struct trouble *trouble_of(struct body *body)
+{
+	if (!body->trouble) {
+		body->trouble = g_new0(struct trouble, 1);
+		body->trouble->body = body;
+	}
+	return body->trouble;
+}
+
 static void body_free_if_idle(struct body *body)
 {
 	if (!body->over || body->carriers || body->checking)
 		return;
 	mail_folder_unref(body->folder);
+	g_free(body->trouble);
 	g_free(body);
 }
 
@@ -453,7 +469,8 @@ static void on_finished(void *ctx, uint32_t uid, bool has_body)
 		return;
 	}
 	if (!has_body && body)
-		error_set(&body->failure, ERR_BROKEN, "the server has this message and gives no octets of it");
+		error_set(&trouble_of(body)->failure, ERR_BROKEN,
+			"the server has this message and gives no octets of it");
 }
 
 /* What has come isn't asked for again: a server that closes after every few messages would never come to the end. */
@@ -483,7 +500,8 @@ static void on_restart(void *ctx)
 
 static void body_checked(struct mail_waiter *waiter, int code)
 {
-	struct body *body = (struct body *)waiter;
+	struct trouble *trouble = (struct trouble *)waiter;
+	struct body *body = trouble->body;
 	struct mail *mail = body->folder->mail;
 	struct error err = waiter->error;
 	bool there;
@@ -493,7 +511,7 @@ static void body_checked(struct mail_waiter *waiter, int code)
 		there = body->folder->listing && listing_find(body->folder->listing, body->uid);
 		if (there) {
 			code = ERR_BROKEN;
-			err = body->failure;
+			err = trouble->failure;
 			if (err.code != ERR_BROKEN) {
 				char text[ERROR_TEXT_MAX];
 
@@ -512,9 +530,11 @@ static void body_checked(struct mail_waiter *waiter, int code)
 
 static void check_folder(struct mail *mail, struct body *body)
 {
+	struct trouble *trouble = trouble_of(body);
+
 	body->checking = true;
-	body->check = (struct mail_waiter){.done = body_checked};
-	park_new(mail, &body->check, sync_park, body->folder, 0, 0, true);
+	trouble->check = (struct mail_waiter){.done = body_checked};
+	park_new(mail, &trouble->check, sync_park, body->folder, 0, 0, true);
 }
 
 static bool is_about_content(int code)
@@ -563,7 +583,7 @@ static void content_failed(struct fetch *fetch, GPtrArray *left, int code, const
 
 		body = left->pdata[i];
 		if (code)
-			body->failure = *err;
+			trouble_of(body)->failure = *err;
 		if (fetch->bodies->len == 1)
 			body->alone_tries++;
 		if (body->alone_tries >= ALONE_TRIES) {
