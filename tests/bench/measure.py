@@ -4,11 +4,13 @@
 import os
 import pathlib
 import subprocess
+import threading
 import time
 from dataclasses import dataclass
 
 TICKS = os.sysconf("SC_CLK_TCK")
 LIMIT_S = 1800
+LOOK_S = 0.05
 
 
 class Failed(Exception):
@@ -39,19 +41,39 @@ def run(command, allowed=(0,), stdin=None, env=None):
     return Ran(seconds, 0.0, 0, output)
 
 
+class _Peak(threading.Thread):
+    """VmHWM of a child, looked at until it ends: its ru_maxrss is that of the bench, which it began as."""
+
+    def __init__(self, pid):
+        super().__init__()
+        self.bytes = 0
+        self._pid = pid
+        self.start()
+
+    def run(self):
+        while True:
+            try:
+                self.bytes = process_memory_bytes(self._pid, "VmHWM")
+            except (Failed, OSError):
+                return  # it has ended, perhaps without having been waited for
+            time.sleep(LOOK_S)
+
+
 def run_counted(command, allowed=(0,), env=None):
     """As run(), for a child that says little: with its processor time and memory."""
     begin = time.perf_counter()
     with open(os.devnull, "r+b") as null, subprocess.Popen([str(word) for word in command], stdin=null, stdout=null,
                                                            stderr=subprocess.PIPE, env=_environment(env)) as child:
+        peak = _Peak(child.pid)
         # Reading to the end first: a child that complains a lot must not block.
         errors = child.stderr.read()
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
     seconds = time.perf_counter() - begin
+    peak.join()
     if child.returncode not in allowed:
         raise Failed(f"{command[0]} ended with {child.returncode}: {errors[-500:].decode(errors='replace')}")
-    return Ran(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+    return Ran(seconds, usage.ru_utime + usage.ru_stime, peak.bytes)
 
 
 def _environment(more):
@@ -81,8 +103,9 @@ def process_cpu_s(pid):
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
-def process_peak_bytes(pid):
+def process_memory_bytes(pid, name):
+    """VmHWM: at most so far; VmRSS: now."""
     for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
+        if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024
-    raise Failed(f"no VmHWM of process {pid}")
+    raise Failed(f"no {name} of process {pid}")

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What is measured. A Row is a line of the table; run(stage, sheet, runs) plays it."""
 
+import contextlib
 import functools
+import itertools
 import os
 import random
+import re
 import subprocess
 import time
 from dataclasses import dataclass
 from typing import Callable
 
 from . import measure, rivals
-from .stage import Line
+from .stage import ACCOUNT, Line
 from .table import BARE, LOCAL, MAILTREE, MBSYNC, MIB, Target
 
 MEAN_BYTES = 16_384
@@ -21,6 +24,7 @@ EXCHANGE_CONNECTIONS = 4
 CATS_IDLE = 20
 CATS_IN_BULK = 12
 CAT_PAUSE_S = 0.1
+HUGE_WALK = 5_000
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class Row:
     share: float = 1.0  # of --messages
     least: int = 0      # messages
     big: bool = False   # plays on the big folder
+    huge: bool = False  # … on a folder that is invented, a hundred times as large; only where it is asked for
 
 
 # mailtree's own figures
@@ -51,7 +56,8 @@ class Meter:
 
         def grown(*names):
             return sum(counters[name] - self._counters[name] for name in names)
-        found = {"cpu_s": cpu_s - self._cpu_s, "peak_bytes": measure.process_peak_bytes(self._pid),
+        found = {"cpu_s": cpu_s - self._cpu_s, "peak_bytes": measure.process_memory_bytes(self._pid, "VmHWM"),
+                 "rest_bytes": measure.process_memory_bytes(self._pid, "VmRSS"),
                  "wire_bytes": grown("bytes_in", "bytes_out"), "round_trips": grown("round_trips"),
                  "bodies_fetched": grown("bodies_fetched")}
         self._counters, self._cpu_s = counters, measure.process_cpu_s(self._pid)
@@ -156,6 +162,69 @@ def from_disk(program, stage, mailbox, sheet, runs):
                 sheet.note(MAILTREE, seconds, **meter.facts())
 
 
+# mailtree warm
+
+def warm_words(stage):
+    return [stage.binary, "warm", ACCOUNT, "INBOX"]
+
+
+def warm_command(line, stage, mailbox, sheet, runs):
+    """Without a mount, into an empty cache."""
+    with stage.line(line) as port:
+        rivals.bare_bodies(stage, mailbox, port)
+        for _ in range(runs):
+            seconds, received = rivals.bare_bodies(stage, mailbox, port)
+            sheet.note(BARE, seconds, wire_bytes=received)
+            with stage.home() as home:
+                stage.set_account(home, mailbox, port)
+                ran = measure.run_counted(warm_words(stage), env=home.environment())
+                sheet.note(MAILTREE, ran.seconds, cpu_s=ran.cpu_s, peak_bytes=ran.peak_bytes)
+                expect_fetched(mailbox, home, 0, 0)
+
+
+def warm_resumed(line, stage, mailbox, sheet, runs):
+    """Interrupted half-way, and run again: the time of both; the worst is what the interrupted one took to end."""
+    with stage.line(line) as port:
+        for _ in range(runs):
+            seconds, received = rivals.bare_bodies(stage, mailbox, port)
+            sheet.note(BARE, seconds, wire_bytes=received)
+            with stage.home() as home:
+                stage.set_account(home, mailbox, port)
+                begin = time.perf_counter()
+                ending_s = warm_interrupt(stage, home, mailbox.bytes / 2)
+                expect_fetched(mailbox, home, 1, mailbox.messages - 1)
+                sheet.note(MAILTREE, time.perf_counter() - begin, worst_s=ending_s)
+                expect_fetched(mailbox, home, 0, 0)
+
+
+def warm_interrupt(stage, home, cached_bytes):
+    """As soon as its cache holds so much. Seconds that it took to end."""
+    with subprocess.Popen(warm_words(stage), env=home.environment(), stdin=subprocess.DEVNULL,
+                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+        while child.poll() is None and size_of_files(home.path / "cache") < cached_bytes:
+            time.sleep(measure.LOOK_S)
+        asked = time.perf_counter()
+        child.terminate()
+        child.wait(measure.LIMIT_S)
+        return time.perf_counter() - asked
+
+
+def size_of_files(folder):
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            total += path.lstat().st_size
+    return total
+
+
+def expect_fetched(mailbox, home, least, most):
+    """Runs it again: what it says that it fetched."""
+    said = home.run("warm", ACCOUNT, "INBOX", timeout_s=measure.LIMIT_S, check=True).stdout.splitlines()[-1]
+    found = re.match(r"(\d+) messages \(.*?\) are cached; (\d+) ", said)
+    if not found or int(found[1]) != mailbox.messages or not least <= int(found[2]) <= most:
+        raise measure.Failed(f"warm says: {said}")
+
+
 # Big folders
 
 def list_names(directory, *words):
@@ -208,6 +277,68 @@ def memory(stage, mailbox, sheet, runs):
                 facts = meter.facts()
                 expect_all(mailbox, facts)
                 sheet.note(MAILTREE, seconds, **facts)
+
+
+# A huge folder
+
+def names_count(directory, *words):
+    """As many lines as ls writes."""
+    ran = measure.run(["bash", "-c", 'set -o pipefail; ls "${@:2}" "$1" | wc -l', "ls", str(directory), *words])
+    return ran.seconds, int(ran.output)
+
+
+def note_listing(mount, mailbox, sheet, words, more):
+    """`more`: lines that aren't messages."""
+    meter = Meter(mount)
+    seconds, lines = names_count(mount / "INBOX", *words)
+    if lines != mailbox.messages + more:
+        raise measure.Failed(f"{lines} lines for {mailbox.messages} messages")
+    sheet.note(MAILTREE, seconds, **meter.facts())
+
+
+def huge_listing(stage, mailbox, sheet, runs):
+    port = stage.invented(mailbox.messages)
+    for _ in range(runs):
+        seconds, received, _ = rivals.bare(stage, mailbox, port, [rivals.EXAMINE, rivals.METADATA])
+        sheet.note(BARE, seconds, wire_bytes=received)
+        with stage.mounted(mailbox, port) as mount:
+            note_listing(mount, mailbox, sheet, ["-f"], more=2)
+
+
+def huge_home(stage, mailbox, port):
+    """One that has listed the folder before, for all rows."""
+    if "huge" not in stage.kept:
+        stage.kept["huge"] = stage.home()
+        with stage.mounted(mailbox, port, stage.kept["huge"]) as mount:
+            names_count(mount / "INBOX", "-f")
+    return stage.kept["huge"]
+
+
+def huge_remount(words, more, stage, mailbox, sheet, runs):
+    port = stage.invented(mailbox.messages)
+    home = huge_home(stage, mailbox, port)
+    for _ in range(runs):
+        with stage.mounted(mailbox, port, home) as mount:
+            note_listing(mount, mailbox, sheet, words, more)
+
+
+def huge_walk(stage, mailbox, sheet, runs):
+    """A reader begins to walk: what that takes mustn't depend on how large the folder is."""
+    port = stage.invented(mailbox.messages)
+    home = huge_home(stage, mailbox, port)
+    for _ in range(runs):
+        with stage.mounted(mailbox, port, home) as mount:
+            with os.scandir(mount / "INBOX") as entries:
+                names = [entry.name for entry in itertools.islice(entries, HUGE_WALK)]
+            list_file = stage.new_folder("walk") / "names"
+            list_file.write_text("".join(f"{name}\n" for name in names))
+            meter = Meter(mount)
+            ran = measure.run(["bash", "-c", 'set -o pipefail; tar cf - -C "$0" -T "$1" | wc -c', str(mount / "INBOX"),
+                               str(list_file)])
+            facts = meter.facts()
+            if facts["bodies_fetched"] < HUGE_WALK or int(ran.output) < HUGE_WALK * 1024:
+                raise measure.Failed(f"{facts['bodies_fetched']} bodies fetched, {int(ran.output)} octets of archive")
+            sheet.note(MAILTREE, ran.seconds, **facts)
 
 
 # One message
@@ -303,6 +434,7 @@ def bind(function, *words):
 FAST = Target("≤ 1.25 × bare, ≤ 0.4 × mbsync", {BARE: 1.25, MBSYNC: 0.4})
 CPU = Target("≤ 1.6 × bare, < mbsync", {BARE: 1.6, MBSYNC: 1.0})
 MEMORY = Target("≤ 64 MiB", facts={f"{MAILTREE}.peak_bytes": 64 * MIB})
+HUGE = Target("≤ 256 MiB", facts={f"{MAILTREE}.peak_bytes": 256 * MIB})
 
 ROWS = (
     Row("cold-tar-0", "cold tar, RTT 0", bind(cold, "tar", Line()), CPU),
@@ -324,6 +456,9 @@ ROWS = (
     Row("disk-grep", "grep -r, fresh mount, bodies cached, page cache dropped", bind(from_disk, "grep"),
         Target("≤ 2 × local", {LOCAL: 2})),
     Row("disk-tar", "tar, the same", bind(from_disk, "tar"), Target("≤ 2 × local", {LOCAL: 2})),
+    Row("warm-0", "mailtree warm, RTT 0", bind(warm_command, Line())),
+    Row("warm-50", "mailtree warm, RTT 50 ms", bind(warm_command, Line(50))),
+    Row("warm-resumed", "the same, interrupted half-way and run again", bind(warm_resumed, Line(50))),
     Row("list", "cold ls of the big folder, RTT 0", listing, Target("≤ 1.5 × bare", {BARE: 1.5}), big=True),
     Row("remount", "remount, ls -l of the big folder, RTT 0", bind(remount, 0),
         Target("≤ 2 × local", {LOCAL: 2}), big=True),
@@ -332,5 +467,9 @@ ROWS = (
     Row("cat-idle", "cat, idle, RTT 50 ms", bind(cat_idle, 50)),
     Row("cat-bulk", "cat during a tar, RTT 50 ms", bind(cat_in_bulk, 50, 0),
         Target("worst ≤ 3 round trips", facts={f"{MAILTREE}.worst_s": 3 * 0.05}), least=5_000),
+    Row("million-list", "cold ls -f of a million, RTT 0", huge_listing, HUGE, huge=True),
+    Row("million-remount", "remount, ls -f of a million", bind(huge_remount, ["-f"], 2), HUGE, huge=True),
+    Row("million-stat", "remount, ls -l of a million", bind(huge_remount, ["-l"], 1), HUGE, huge=True),
+    Row("million-walk", "remount, tar of the first 5,000 of a million", huge_walk, HUGE, huge=True),
     Row("cat-bulk-slow", "cat during a tar, RTT 50 ms, 20 Mbit/s", bind(cat_in_bulk, 50, 20e6), share=0.2),
 )

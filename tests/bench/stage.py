@@ -31,6 +31,8 @@ from lab.home import Home  # noqa: E402
 from lab.maildir import DIRNAME  # noqa: E402
 from lab.proxy import Proxy, ProxyTls  # noqa: E402
 
+from .invented import Invented  # noqa: E402
+
 PASSWORD = "pass-7431-of-the-bench"
 ACCOUNT = "bench"
 
@@ -72,6 +74,8 @@ class Stage:
         # Nobody signs in by token here.
         self.dovecot = Dovecot(self.folder / "dovecot", self.certificate, "http://127.0.0.1:9/introspect")
         self._made = 0
+        self._invented = None
+        self.kept = {}  # name → home that several rows share
 
     def start(self):
         self.dovecot.start()
@@ -81,6 +85,10 @@ class Stage:
         return self
 
     def __exit__(self, *_):
+        for home in self.kept.values():
+            home.close()
+        if self._invented:
+            self._invented.stop()
         self.dovecot.stop()
         self._forget_runs()
 
@@ -110,6 +118,12 @@ class Stage:
         cur = self.dovecot.maildir(user).path("INBOX") / DIRNAME / "cur"
         return Mailbox(user, messages, json.loads(note.read_text()), cur)
 
+    def invented(self, messages):
+        """The port of a server with so many messages in INBOX; nobody has to write them."""
+        if not self._invented:
+            self._invented = Invented(messages, self.ca.server_context(self.certificate)).start()
+        return self._invented.port
+
     # Lines
 
     @contextlib.contextmanager
@@ -138,11 +152,14 @@ class Stage:
         finally:
             tempfile.tempdir = before
 
-    def mount(self, home, mailbox, port, **options):
+    def set_account(self, home, mailbox, port):
         keys = {"provider": "generic", "host": "127.0.0.1", "port": port, "tls": "implicit", "ca_file": self.ca.pem,
                 "auth": "password", "user": mailbox.user, "password": PASSWORD, "cache_size": 0}
         lines = [f"{key} = {value}" for key, value in keys.items()]
         home.set_account(ACCOUNT, "\n".join([f"[{ACCOUNT}]", *lines, ""]))
+
+    def mount(self, home, mailbox, port, **options):
+        self.set_account(home, mailbox, port)
         return home.mount(ACCOUNT, timeout_s=60, **options)
 
     @contextlib.contextmanager

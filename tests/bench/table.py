@@ -63,8 +63,8 @@ class Target:
         return all(verdicts)
 
 
-HEADINGS = ("work", "bare", "mbsync", "local", "mailtree", "worst", "× bare", "× mbsync", "× local", "MiB", "CPU s",
-            "wire MB", "trips", "target", "met")
+HEADINGS = ("work", "bare", "mbsync", "local", "mailtree", "worst", "× bare", "× mbsync", "× local", "MiB", "at rest",
+            "CPU s", "wire MB", "trips", "target", "met")
 
 
 def _seconds(value):
@@ -90,7 +90,8 @@ def line_of(sheet):
     seconds = [_seconds(sheet.median(name)) for name in (BARE, MBSYNC, LOCAL, MAILTREE)]
     ratios = [_number(sheet.ratio(name)) for name in (BARE, MBSYNC, LOCAL)]
     facts = [_number(sheet.fact(MAILTREE, name), unit, form) for name, unit, form in (
-        ("peak_bytes", MIB, ".0f"), ("cpu_s", 1, ".2f"), ("wire_bytes", 1e6, ".1f"), ("round_trips", 1, ".0f"))]
+        ("peak_bytes", MIB, ".0f"), ("rest_bytes", MIB, ".0f"), ("cpu_s", 1, ".2f"), ("wire_bytes", 1e6, ".1f"),
+        ("round_trips", 1, ".0f"))]
     worst = _seconds(sheet.fact(MAILTREE, "worst_s"))
     return (sheet.title, *seconds, worst, *ratios, *facts, sheet.target.text, met)
 
