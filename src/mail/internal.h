@@ -138,7 +138,6 @@ struct mail_folder {
 	GHashTable *broken; /* uid → struct broken; NULL = none */
 	/* mail->views_lock */
 	GHashTable *texts; /* uid → length of its text, where it is known (view.c); NULL = not loaded */
-	uint32_t texts_uidvalidity;
 	/* loop only */
 	struct sync *sync;
 	GQueue flag_parks;     /* waiting for flags as of now */
@@ -357,7 +356,13 @@ void render_park_attachment(struct mail *mail, struct park *park); /* its place 
 bool render_find(struct mail *mail, const struct cache_key *key, struct cache_body **body_out);
 GArray *render_find_list(struct mail *mail, const struct cache_key *key); /* NULL = isn't there */
 GArray *attachments_new(void);
-void text_length_learn(struct mail *mail, struct mail_folder *folder, const struct cache_key *key, uint64_t length);
+/* The folder's messages are others, or gone: nothing made of them is found any more, who waits gets `code`. Loop only.
+ */
+void render_forget(struct mail *mail, struct mail_folder *folder, int code, const struct error *err);
+/* `number`: that which the messages had when the key was made. */
+void text_length_learn(
+	struct mail *mail, struct mail_folder *folder, const struct cache_key *key, uint32_t number, uint64_t length);
+void text_lengths_forget(struct mail *mail, struct mail_folder *folder);
 
 /* broken.c: messages that the server can't deliver */
 bool broken_is_stand_in(const char *bytes, size_t length);

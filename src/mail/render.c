@@ -32,6 +32,7 @@ struct making {
 	struct cache_key key;
 	unsigned index; /* of ATTACHMENT */
 	GQueue parks;
+	bool stale; /* store_lock: its key means another message now, or none */
 	struct cache_body *raw;
 	/* the worker's answer */
 	struct cache_body *body;
@@ -54,7 +55,11 @@ struct renderer {
 	bool stopping;
 	pthread_t threads[WORKERS];
 	unsigned threads_count;
-	GHashTable *makings; /* loop only: key → struct making */
+	/* loop only */
+	GHashTable *makings; /* key → struct making */
+	GQueue orphans;      /* struct making: stale ones that a worker has, or that wait for one */
+	/* held while a worker stores what it made, so that nothing of a stale one comes behind the news */
+	pthread_mutex_t store_lock;
 	/* views_lock */
 	GQueue made, lists; /* struct made, the newest first */
 };
@@ -174,12 +179,20 @@ void mail_attachment_clear(void *data)
 	g_free(((struct mail_attachment *)data)->name);
 }
 
+static void keep(struct making *making, GBytes *bytes)
+{
+	struct renderer *renderer = making->mail->renderer;
+
+	pthread_mutex_lock(&renderer->store_lock);
+	if (!making->stale)
+		making->body = cache_body_put(making->mail->cache, &making->key, bytes);
+	pthread_mutex_unlock(&renderer->store_lock);
+	g_bytes_unref(bytes);
+}
+
 static void make_text(struct making *making, const struct octets *octets)
 {
-	GBytes *text = mime_text_render(octets->bytes, octets->length);
-
-	making->body = cache_body_put(making->mail->cache, &making->key, text);
-	g_bytes_unref(text);
+	keep(making, mime_text_render(octets->bytes, octets->length));
 }
 
 static void make_list(struct making *making, const struct octets *octets)
@@ -225,16 +238,20 @@ static bool store(void *ctx, const char *bytes, size_t length)
 static int make_large(struct making *making, const struct octets *octets, uint64_t size)
 {
 	struct storing storing = {.error = &making->error};
+	struct renderer *renderer = making->mail->renderer;
 	int code = cache_stream_open(making->mail->cache, &making->key, size, &storing.stream, &making->error);
 
 	if (code)
 		return code;
 	mime_attachment_decode(octets->bytes, octets->length, making->index, store, &storing);
-	if (storing.code) {
+	pthread_mutex_lock(&renderer->store_lock);
+	code = storing.code;
+	if (code || making->stale)
 		cache_stream_abort(storing.stream);
-		return storing.code;
-	}
-	return cache_stream_commit(storing.stream, &making->body, &making->error);
+	else
+		code = cache_stream_commit(storing.stream, &making->body, &making->error);
+	pthread_mutex_unlock(&renderer->store_lock);
+	return code;
 }
 
 static int make_attachment(struct making *making, const struct octets *octets)
@@ -247,12 +264,9 @@ static int make_attachment(struct making *making, const struct octets *octets)
 		return make_large(making, octets, size);
 
 	GString *bytes = g_string_sized_new((gsize)size + 1);
-	GBytes *taken;
 
 	mime_attachment_decode(octets->bytes, octets->length, making->index, gather, bytes);
-	taken = g_string_free_to_bytes(bytes);
-	making->body = cache_body_put(making->mail->cache, &making->key, taken);
-	g_bytes_unref(taken);
+	keep(making, g_string_free_to_bytes(bytes));
 	return 0;
 }
 
@@ -291,12 +305,19 @@ static void made(void *data)
 	struct making *making = data;
 	struct mail *mail = making->mail;
 	struct renderer *renderer = mail->renderer;
-	struct made *result = g_new0(struct made, 1);
+	struct made *result;
 
+	if (making->stale) {
+		g_queue_remove(&renderer->orphans, making);
+		making_free(making);
+		return;
+	}
 	g_hash_table_steal(renderer->makings, &making->key);
+	result = g_new0(struct made, 1);
 	result->key = making->key;
 	if (making->kind == TEXT && !making->code)
-		text_length_learn(mail, making->folder, &making->key, cache_body_length(making->body));
+		text_length_learn(mail, making->folder, &making->key, making->folder->message_number,
+			cache_body_length(making->body));
 	if (making->code) {
 		mail_note_error(mail, &making->error, "%s, UID %u", making->folder->raw, making->key.uid);
 		g_free(result);
@@ -431,6 +452,46 @@ void render_ahead(struct mail *mail, struct mail_folder *folder, uint32_t uid)
 	making_queue(renderer, making_start(mail, folder, &key, TEXT, raw));
 }
 
+static void made_drop(GQueue *queue, uint32_t folder, GQueue *dropped)
+{
+	for (GList *at = queue->head, *next; at; at = next) {
+		struct made *made = at->data;
+
+		next = at->next;
+		if (made->key.folder != folder)
+			continue;
+		g_queue_unlink(queue, at);
+		g_queue_push_tail_link(dropped, at);
+	}
+}
+
+void render_forget(struct mail *mail, struct mail_folder *folder, int code, const struct error *err)
+{
+	struct renderer *renderer = mail->renderer;
+	GQueue dropped = G_QUEUE_INIT, ended = G_QUEUE_INIT;
+	GHashTableIter iter;
+	struct making *making;
+
+	pthread_mutex_lock(&mail->views_lock);
+	made_drop(&renderer->made, folder->cache_id, &dropped);
+	made_drop(&renderer->lists, folder->cache_id, &dropped);
+	pthread_mutex_unlock(&mail->views_lock);
+	g_queue_clear_full(&dropped, made_free);
+	pthread_mutex_lock(&renderer->store_lock);
+	g_hash_table_iter_init(&iter, renderer->makings);
+	while (g_hash_table_iter_next(&iter, NULL, (void **)&making)) {
+		if (making->folder != folder)
+			continue;
+		making->stale = true;
+		g_hash_table_iter_steal(&iter);
+		g_queue_push_tail(&ended, making);
+		g_queue_push_tail(&renderer->orphans, making);
+	}
+	pthread_mutex_unlock(&renderer->store_lock);
+	while ((making = g_queue_pop_head(&ended)))
+		park_finish_all(&making->parks, code, err);
+}
+
 void render_park_text(struct mail *mail, struct park *park)
 {
 	want(mail, park, TEXT, VIEW_TEXT);
@@ -455,7 +516,9 @@ void render_init(struct mail *mail)
 	renderer->mail = mail;
 	pthread_mutex_init(&renderer->lock, NULL);
 	pthread_cond_init(&renderer->filled, NULL);
+	pthread_mutex_init(&renderer->store_lock, NULL);
 	g_queue_init(&renderer->queue);
+	g_queue_init(&renderer->orphans);
 	g_queue_init(&renderer->made);
 	g_queue_init(&renderer->lists);
 	renderer->makings = g_hash_table_new_full(making_hash, making_equal, NULL, making_free);
@@ -476,11 +539,13 @@ void render_fini(struct mail *mail)
 		pthread_join(renderer->threads[i], NULL);
 	/* those that were never told, too; the queue holds some of the same */
 	g_hash_table_unref(renderer->makings);
+	g_queue_clear_full(&renderer->orphans, making_free);
 	g_queue_clear(&renderer->queue);
 	g_queue_clear_full(&renderer->made, made_free);
 	g_queue_clear_full(&renderer->lists, made_free);
 	pthread_cond_destroy(&renderer->filled);
 	pthread_mutex_destroy(&renderer->lock);
+	pthread_mutex_destroy(&renderer->store_lock);
 	g_free(renderer);
 	mail->renderer = NULL;
 }

@@ -125,6 +125,7 @@ void folder_messages_forget(struct mail *mail, struct mail_folder *folder, int c
 	walk_free(folder);
 	fetch_stop_all(folder, code, &err);
 	body_held_drop(mail, folder);
+	render_forget(mail, folder, code, &err);
 	pthread_mutex_lock(&mail->load_lock);
 	pthread_rwlock_wrlock(&mail->lock);
 	old = folder->listing;
@@ -132,6 +133,7 @@ void folder_messages_forget(struct mail *mail, struct mail_folder *folder, int c
 	event.message_number = folder->message_number;
 	folder->listing = NULL;
 	folder->message_number = 0;
+	text_lengths_forget(mail, folder);
 	folder->checked_at = 0;
 	folder->identified = false;
 	folder->state = (struct source_state){0};

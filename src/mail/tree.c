@@ -570,6 +570,9 @@ static void apply(struct tree_check *check, uint32_t session)
 		cache_folder_put(mail->cache, &row);
 		tree_sum_add(&sum, folder->raw);
 	}
+	/* the same name may come again, with other messages under the same numbers */
+	if (gone->len)
+		cache_flush(mail->cache);
 	mail->tree_checked_at = clock_unix();
 	known = tree_sum_text(&sum, mail->tree_checked_at);
 	cache_trait_put(mail->cache, "tree.checked_at", known);
@@ -580,6 +583,8 @@ static void apply(struct tree_check *check, uint32_t session)
 		/* the table of folders doesn't keep it any more: nothing that borrows it may go on */
 		walk_free(folder);
 		fetch_stop_all(folder, ERR_GONE, &why);
+		body_held_drop(mail, folder);
+		render_forget(mail, folder, ERR_GONE, &why);
 		folder_event(mail, MAIL_EVENT_FOLDER_GONE, folder, gone_parents->pdata[i], folder->name);
 	}
 	for (guint i = 0; i < renamed->len; i++) {

@@ -21,68 +21,99 @@ static void length_load(void *ctx, uint32_t uid, uint64_t length)
 	g_hash_table_insert(ctx, GUINT_TO_POINTER(uid), length_pack(length, false));
 }
 
-static struct cache_key key_of(struct mail *mail, struct mail_folder *folder, uint32_t uid, uint16_t view)
+/* `number_out`: that which the messages have now, as long as this key means this message. */
+static struct cache_key key_of(
+	struct mail *mail, struct mail_folder *folder, uint32_t uid, uint16_t view, uint32_t *number_out)
 {
 	struct cache_key key;
 
 	pthread_rwlock_rdlock(&mail->lock);
 	key = body_key(mail, folder, uid);
+	*number_out = folder->message_number;
 	pthread_rwlock_unlock(&mail->lock);
 	key.view = view;
 	return key;
 }
 
-/* Of this folder as it is numbered now. Caller holds views_lock, which loading gives up meanwhile. */
-static GHashTable *lengths_of(struct mail *mail, struct mail_folder *folder, const struct cache_key *key)
+static bool lengths_begin(struct mail *mail, const struct mail_folder *folder, uint32_t number)
+{
+	pthread_rwlock_rdlock(&mail->lock);
+	if (number && folder->message_number == number) {
+		pthread_mutex_lock(&mail->views_lock);
+		return true;
+	}
+	pthread_rwlock_unlock(&mail->lock);
+	return false;
+}
+
+static void lengths_end(struct mail *mail)
+{
+	pthread_mutex_unlock(&mail->views_lock);
+	pthread_rwlock_unlock(&mail->lock);
+}
+
+/* Of messages that have this number; NULL: the folder's are others now. Else to be ended. */
+static GHashTable *lengths_of(
+	struct mail *mail, struct mail_folder *folder, const struct cache_key *key, uint32_t number)
 {
 	GHashTable *loaded;
 	struct error err;
 
-	if (folder->texts && folder->texts_uidvalidity == key->uidvalidity)
+	if (!lengths_begin(mail, folder, number))
+		return NULL;
+	if (folder->texts)
 		return folder->texts;
-	pthread_mutex_unlock(&mail->views_lock);
+	lengths_end(mail);
 	loaded = g_hash_table_new(NULL, NULL);
 	if (cache_body_lengths(mail->cache, key, length_load, loaded, &err) != 0)
 		log_warning("cache: %s", err.text);
-	pthread_mutex_lock(&mail->views_lock);
-	/* another thread may have been faster, and may have learned more since */
-	if (folder->texts && folder->texts_uidvalidity == key->uidvalidity) {
+	if (!lengths_begin(mail, folder, number)) {
 		g_hash_table_unref(loaded);
-		return folder->texts;
+		return NULL;
 	}
+	/* another thread may have been faster, and may have learned more since */
 	if (folder->texts)
-		g_hash_table_unref(folder->texts);
-	folder->texts = loaded;
-	folder->texts_uidvalidity = key->uidvalidity;
-	return loaded;
+		g_hash_table_unref(loaded);
+	else
+		folder->texts = loaded;
+	return folder->texts;
 }
 
-void text_length_learn(struct mail *mail, struct mail_folder *folder, const struct cache_key *key, uint64_t length)
+void text_lengths_forget(struct mail *mail, struct mail_folder *folder)
 {
-	GHashTable *lengths;
+	pthread_mutex_lock(&mail->views_lock);
+	if (folder->texts)
+		g_hash_table_unref(folder->texts);
+	folder->texts = NULL;
+	pthread_mutex_unlock(&mail->views_lock);
+}
+
+void text_length_learn(
+	struct mail *mail, struct mail_folder *folder, const struct cache_key *key, uint32_t number, uint64_t length)
+{
+	GHashTable *lengths = lengths_of(mail, folder, key, number);
 	gpointer known;
 
-	pthread_mutex_lock(&mail->views_lock);
-	lengths = lengths_of(mail, folder, key);
+	if (!lengths)
+		return;
 	known = g_hash_table_lookup(lengths, GUINT_TO_POINTER(key->uid));
 	/* an estimate, or another length, was told before in this mount */
 	if (GPOINTER_TO_SIZE(known) >> 1 != length)
 		g_hash_table_insert(lengths, GUINT_TO_POINTER(key->uid), length_pack(length, true));
-	pthread_mutex_unlock(&mail->views_lock);
+	lengths_end(mail);
 }
 
 /* 0 = not known: no text is empty. */
 static uint64_t length_known(
-	struct mail *mail, struct mail_folder *folder, const struct cache_key *key, bool *changed_out)
+	struct mail *mail, struct mail_folder *folder, const struct cache_key *key, uint32_t number, bool *changed_out)
 {
-	gsize packed;
+	GHashTable *lengths = key->uidvalidity ? lengths_of(mail, folder, key, number) : NULL;
+	gsize packed = 0;
 
-	*changed_out = false;
-	if (!key->uidvalidity)
-		return 0;
-	pthread_mutex_lock(&mail->views_lock);
-	packed = GPOINTER_TO_SIZE(g_hash_table_lookup(lengths_of(mail, folder, key), GUINT_TO_POINTER(key->uid)));
-	pthread_mutex_unlock(&mail->views_lock);
+	if (lengths) {
+		packed = GPOINTER_TO_SIZE(g_hash_table_lookup(lengths, GUINT_TO_POINTER(key->uid)));
+		lengths_end(mail);
+	}
 	*changed_out = packed & 1;
 	return packed >> 1;
 }
@@ -90,12 +121,13 @@ static uint64_t length_known(
 uint64_t mail_text_estimate(
 	struct mail *mail, struct mail_folder *folder, const struct mail_message *message, bool *exact_out)
 {
-	struct cache_key key = key_of(mail, folder, message->uid, VIEW_TEXT);
+	uint32_t number;
+	struct cache_key key = key_of(mail, folder, message->uid, VIEW_TEXT, &number);
 	GBytes *stub = NULL;
 	uint64_t length;
 	bool changed;
 
-	length = length_known(mail, folder, &key, &changed);
+	length = length_known(mail, folder, &key, number, &changed);
 	*exact_out = length != 0;
 	if (length)
 		return length;
@@ -110,10 +142,11 @@ uint64_t mail_text_estimate(
 
 bool mail_text_was_told(struct mail *mail, struct mail_folder *folder, uint32_t uid, uint64_t size_bytes)
 {
-	struct cache_key key = key_of(mail, folder, uid, VIEW_TEXT);
+	uint32_t number;
+	struct cache_key key = key_of(mail, folder, uid, VIEW_TEXT, &number);
 	bool changed = false;
 
-	return length_known(mail, folder, &key, &changed) == size_bytes && !changed;
+	return length_known(mail, folder, &key, number, &changed) == size_bytes && !changed;
 }
 
 /* ---- texts ---- */
@@ -154,19 +187,20 @@ static int make(struct mail *mail, struct mail_folder *folder, uint32_t uid, par
 int mail_text_size(struct mail *mail, struct mail_folder *folder, uint32_t uid, uint64_t *size_out,
 	struct mail_waiter *waiter, struct error *err)
 {
-	struct cache_key key = key_of(mail, folder, uid, VIEW_TEXT);
+	uint32_t number;
+	struct cache_key key = key_of(mail, folder, uid, VIEW_TEXT, &number);
 	struct cache_body *body;
 	GBytes *stub = NULL;
 	bool changed;
 	int code;
 
-	*size_out = length_known(mail, folder, &key, &changed);
+	*size_out = length_known(mail, folder, &key, number, &changed);
 	if (*size_out)
 		return 0;
 	if (view_find(mail, &key, &body)) {
 		*size_out = cache_body_length(body);
 		cache_body_unref(body);
-		text_length_learn(mail, folder, &key, *size_out);
+		text_length_learn(mail, folder, &key, number, *size_out);
 		return 0;
 	}
 	code = broken_look(mail, folder, uid, &stub, err);
@@ -182,7 +216,8 @@ int mail_text_size(struct mail *mail, struct mail_folder *folder, uint32_t uid, 
 int mail_text_read(struct mail *mail, struct mail_folder *folder, uint32_t uid, uint64_t offset, size_t length,
 	struct mail_slice *slice_out, struct mail_waiter *waiter, struct error *err)
 {
-	struct cache_key key = key_of(mail, folder, uid, VIEW_TEXT);
+	uint32_t number;
+	struct cache_key key = key_of(mail, folder, uid, VIEW_TEXT, &number);
 	struct cache_body *body;
 	GBytes *stub = NULL;
 	int code;
@@ -190,7 +225,7 @@ int mail_text_read(struct mail *mail, struct mail_folder *folder, uint32_t uid, 
 	*slice_out = (struct mail_slice){.fd = -1};
 	if (view_find(mail, &key, &body)) {
 		/* it may be there before the loop has heard of it: who stats after reading must see this length */
-		text_length_learn(mail, folder, &key, cache_body_length(body));
+		text_length_learn(mail, folder, &key, number, cache_body_length(body));
 		walk_hit(mail, folder, uid);
 		/* of a walk whose texts are made ahead nothing else is seen */
 		if (atomic_load_explicit(&folder->walk_active, memory_order_relaxed))
@@ -211,7 +246,8 @@ int mail_text_read(struct mail *mail, struct mail_folder *folder, uint32_t uid, 
 int mail_attachments(struct mail *mail, struct mail_folder *folder, uint32_t uid, GArray **list_out,
 	struct mail_waiter *waiter, struct error *err)
 {
-	struct cache_key key = key_of(mail, folder, uid, VIEW_LIST);
+	uint32_t number;
+	struct cache_key key = key_of(mail, folder, uid, VIEW_LIST, &number);
 	GBytes *stub = NULL;
 	int code;
 
@@ -232,13 +268,23 @@ int mail_attachments(struct mail *mail, struct mail_folder *folder, uint32_t uid
 int mail_attachment_read(struct mail *mail, struct mail_folder *folder, uint32_t uid, unsigned index, uint64_t offset,
 	size_t length, struct mail_slice *slice_out, struct mail_waiter *waiter, struct error *err)
 {
-	struct cache_key key = key_of(mail, folder, uid, (uint16_t)(VIEW_ATTACHMENTS + index));
+	uint32_t number;
+	struct cache_key key = key_of(mail, folder, uid, (uint16_t)(VIEW_ATTACHMENTS + index), &number);
 	struct cache_body *body;
+	GBytes *stub = NULL;
+	int code;
 
 	*slice_out = (struct mail_slice){.fd = -1};
 	if (view_find(mail, &key, &body)) {
 		body_slice(body, offset, length, slice_out);
 		return 0;
 	}
+	code = broken_look(mail, folder, uid, &stub, err);
+	if (code == 1) {
+		g_bytes_unref(stub);
+		return error_set(err, ERR_BROKEN, "the server can't deliver the message that has this attachment");
+	}
+	if (code)
+		return code;
 	return make(mail, folder, uid, render_park_attachment, index, waiter, err);
 }

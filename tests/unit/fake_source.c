@@ -214,7 +214,7 @@ static void tell_message(const struct source_sync_job *job, const struct fake_me
 
 static void tell_folder(struct fake_source *fake, struct source_sync_job *job, struct fake_folder *folder)
 {
-	bool reset = job->known.uidvalidity != folder->state.uidvalidity;
+	bool reset = job->known.uidvalidity != folder->state.uidvalidity || job->known.uidnext > folder->state.uidnext;
 	struct imap_set all;
 
 	imap_set_init(&all);
