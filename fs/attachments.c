@@ -11,7 +11,7 @@
 #include "src/base/banned.h"
 
 #define EML ".eml"
-#define KEY_BYTES 64u
+#define WHAT_BYTES 64u
 #define ENTRIES 64u /* asked of the model at once */
 /* No event speaks of what is here: whatever the kernel remembers of it, it doesn't remember for long. */
 #define ENTRY_SECONDS 1.0
@@ -19,6 +19,7 @@
 struct attachment_node {
 	struct generated_node node; /* must be first */
 	struct mail_folder *folder; /* a reference */
+	uint64_t ino;               /* as stat shows it */
 	uint32_t number;            /* of a folder's directory, or its messages' */
 	uint32_t uid;
 	int64_t date;
@@ -39,41 +40,45 @@ static void node_free(struct generated_node *node)
 	g_free(self);
 }
 
-/* ---- what it is, as key and as number ---- */
-
-static void folder_key(uint32_t number, char key[KEY_BYTES])
-{
-	g_snprintf(key, KEY_BYTES, "attachments/%u", number);
-}
-
-static void message_key(uint32_t number, uint32_t uid, char key[KEY_BYTES])
-{
-	g_snprintf(key, KEY_BYTES, "attachments/%u/%u", number, uid);
-}
+/* ---- what it is, as number and as key ---- */
 
 static uint64_t folder_ino(uint32_t number)
 {
-	char key[KEY_BYTES];
+	char what[WHAT_BYTES];
 
-	folder_key(number, key);
-	return number ? node_hash_ino(key) : NODE_ATTACHMENTS_ROOT;
+	g_snprintf(what, sizeof(what), "attachments/%u", number);
+	return number ? node_hash_ino(what) : NODE_ATTACHMENTS_ROOT;
 }
 
 static uint64_t message_ino(uint32_t number, uint32_t uid)
 {
-	char key[KEY_BYTES];
+	char what[WHAT_BYTES];
 
-	message_key(number, uid, key);
-	return node_hash_ino(key);
+	g_snprintf(what, sizeof(what), "attachments/%u/%u", number, uid);
+	return node_hash_ino(what);
 }
 
+/* With name and size: a message that the server makes anew may have others. */
+static uint64_t file_ino(const struct attachment_node *dir, const struct mail_attachment *attachment, unsigned index)
+{
+	g_autofree char *what = g_strdup_printf("attachments/%u/%u/%u/%" G_GUINT64_FORMAT "/%s", dir->number, dir->uid,
+		index, attachment->size_bytes, attachment->name);
+
+	return node_hash_ino(what);
+}
+
+/*
+ * A folder that is made anew under an old name has the old one's numbers, and the kernel may still know nodes of that:
+ * they are another folder's, and not to be found for this one.
+ */
 static struct attachment_node *node_new(
-	const struct generated_kind *kind, const char *key, struct mail_folder *folder, uint32_t number, uint32_t uid)
+	const struct generated_kind *kind, uint64_t ino, struct mail_folder *folder, uint32_t number, uint32_t uid)
 {
 	struct attachment_node *self = g_new0(struct attachment_node, 1);
 
 	self->node.kind = kind;
-	self->node.key = g_strdup(key);
+	self->node.key = g_strdup_printf("attachments/%" G_GINT64_MODIFIER "x/%p", ino, (void *)folder);
+	self->ino = ino;
 	self->folder = mail_folder_ref(folder);
 	self->number = number;
 	self->uid = uid;
@@ -95,8 +100,8 @@ static void file_stat(struct ops *ops, struct generated_node *node, struct stat 
 {
 	const struct attachment_node *self = (struct attachment_node *)node;
 
-	attr_message(&ops->attr, node_hash_ino(node->key),
-		&(struct mail_message){.size_bytes = self->size_bytes, .date = self->date}, stat_out);
+	attr_message(&ops->attr, self->ino, &(struct mail_message){.size_bytes = self->size_bytes, .date = self->date},
+		stat_out);
 	*timeout_out = OPS_CACHE_SECONDS;
 }
 
@@ -139,7 +144,7 @@ static void message_stat(struct ops *ops, struct generated_node *node, struct st
 	const struct attachment_node *self = (struct attachment_node *)node;
 
 	attr_folder(&ops->attr, &(struct mail_folder_info){.mtime = self->date}, stat_out);
-	stat_out->st_ino = node_hash_ino(node->key);
+	stat_out->st_ino = self->ino;
 	*timeout_out = OPS_CACHE_SECONDS;
 }
 
@@ -167,13 +172,6 @@ static int list_get(struct ops *ops, struct attachment_node *self, struct mail_w
 	return 0;
 }
 
-/* With name and size: a message that the server makes anew may have others. */
-static char *file_key(const struct attachment_node *dir, const struct mail_attachment *attachment, unsigned index)
-{
-	return g_strdup_printf("attachments/%u/%u/%u/%" G_GUINT64_FORMAT "/%s", dir->number, dir->uid, index,
-		attachment->size_bytes, attachment->name);
-}
-
 static int message_lookup(struct ops *ops, struct generated_node *node, const char *name, struct mail_waiter *waiter,
 	struct ops_entry *entry_out)
 {
@@ -191,12 +189,10 @@ static int message_lookup(struct ops *ops, struct generated_node *node, const ch
 	for (guint i = 0; i < list->len; i++) {
 		const struct mail_attachment *each = &g_array_index(list, struct mail_attachment, i);
 		struct attachment_node *file;
-		g_autofree char *key = NULL;
 
 		if (strcmp(each->name, name) != 0)
 			continue;
-		key = file_key(self, each, i);
-		file = node_new(&file_kind, key, self->folder, self->number, self->uid);
+		file = node_new(&file_kind, file_ino(self, each, i), self->folder, self->number, self->uid);
 		file->date = self->date;
 		file->index = i;
 		file->size_bytes = each->size_bytes;
@@ -224,14 +220,12 @@ static int message_readdir(
 	mail_folder_info(ops->mail, self->folder, &info);
 	if (!list || info.message_number != self->number)
 		return -ESTALE;
-	if (offset < OPS_OFFSET_DOTDOT &&
-		!ops_emit_dots(node_hash_ino(node->key), folder_ino(info.number), offset, fn, ctx))
+	if (offset < OPS_OFFSET_DOTDOT && !ops_emit_dots(self->ino, folder_ino(info.number), offset, fn, ctx))
 		return 0;
 	for (guint i = (guint)MAX(offset - OPS_OFFSET_DOTDOT, 0); i < list->len; i++) {
 		const struct mail_attachment *each = &g_array_index(list, struct mail_attachment, i);
-		g_autofree char *key = file_key(self, each, i);
 
-		if (!ops_emit(fn, ctx, each->name, node_hash_ino(key), S_IFREG, OPS_OFFSET_DOTDOT + (off_t)i + 1))
+		if (!ops_emit(fn, ctx, each->name, file_ino(self, each, i), S_IFREG, OPS_OFFSET_DOTDOT + (off_t)i + 1))
 			break;
 	}
 	return 0;
@@ -248,11 +242,9 @@ static const struct generated_kind message_kind = {
 static void message_entry(struct ops *ops, struct mail_folder *folder, uint32_t message_number,
 	const struct mail_message *message, struct ops_entry *entry_out)
 {
-	struct attachment_node *self;
-	char key[KEY_BYTES];
+	struct attachment_node *self = node_new(
+		&message_kind, message_ino(message_number, message->uid), folder, message_number, message->uid);
 
-	message_key(message_number, message->uid, key);
-	self = node_new(&message_kind, key, folder, message_number, message->uid);
 	self->date = message->date;
 	entry_out->entry_timeout = ENTRY_SECONDS;
 	generated_enter(ops, &self->node, entry_out);
@@ -270,7 +262,7 @@ static void folder_stat(struct ops *ops, struct generated_node *node, struct sta
 	mail_folder_info(ops->mail, self->folder, &info);
 	info.subfolders += info.messages;
 	attr_folder(&ops->attr, &info, stat_out);
-	stat_out->st_ino = folder_ino(info.number);
+	stat_out->st_ino = self->ino;
 	/* no event speaks of what mirrors a folder */
 	*timeout_out = 0;
 }
@@ -312,11 +304,9 @@ static void folder_entry(struct ops *ops, struct mail_folder *folder, struct ops
 {
 	struct mail_folder_info info;
 	struct attachment_node *self;
-	char key[KEY_BYTES];
 
 	mail_folder_info(ops->mail, folder, &info);
-	folder_key(info.number, key);
-	self = node_new(&folder_kind, key, folder, info.number, 0);
+	self = node_new(&folder_kind, folder_ino(info.number), folder, info.number, 0);
 	entry_out->entry_timeout = ENTRY_SECONDS;
 	generated_enter(ops, &self->node, entry_out);
 }

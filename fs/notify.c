@@ -266,9 +266,10 @@ static void push_text(struct notify *notify, const struct mail_event *event)
 		push_text_subtree(notify, event->folder, dir);
 		return;
 	case MAIL_EVENT_FOLDER_GONE:
-		if (notify->notes.length < NOTIFY_QUEUE_MAX + NOTIFY_FOLDERS_MAX)
-			push(notify, DELETED, text_dir_ino(notify, event->parent), event->name)->child = dir;
+		/* not DELETED: see push_folder() */
 		dir = text_dir_ino(notify, event->parent);
+		if (notify->notes.length < NOTIFY_QUEUE_MAX + NOTIFY_FOLDERS_MAX)
+			push(notify, ENTRY, dir, event->name);
 		break;
 	case MAIL_EVENT_FOLDER_ADDED:
 		dir = text_dir_ino(notify, event->parent);

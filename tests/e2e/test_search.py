@@ -100,7 +100,11 @@ def test_every_needle(place, truth, shared, selectable):
                 continue
             for cyrillic in (False, True):
                 word = text(uid_of(message), cyrillic)
-                assert (mount_path(folder), uid) in links(shared, f'in:"{mount_path(folder)}" {word}'), word
+                assert (mount_path(folder), uid) in links(shared, f"in:{quoted(mount_path(folder))} {word}"), word
+
+
+def quoted(value):
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def uid_of(message):

@@ -10,7 +10,7 @@ import subprocess
 import pytest
 from lab import generator, mime
 from lab.maildir import Maildir, served_bytes
-from probe import failure, uids
+from probe import failure, uids, until_works
 from witness import tool
 
 CHARSETS = ("koi8-u", "windows-1251", "iso-2022-jp", "gb18030", "utf-8")
@@ -149,6 +149,38 @@ def test_what_is_gone_is_gone_there_too(place, mount, filled):
     assert 3 not in {int(name.split(".")[-2]) for name in os.listdir(text_of(mounted))}
     assert failure(os.stat, text) == "ENOENT"
     assert 3 not in uids(attachments_of(mounted))
+
+
+def test_a_folder_made_anew_under_an_old_name(place, mount, fresh_user):
+    """As in the tree of mail itself: it is the same directory to the kernel, and not a dead one, nor that of old mail."""
+    user = fresh_user()
+    client = place.imap(user)
+
+    def mail(word):
+        return b"Subject: again\r\n" + mime.multipart(b"mixed", b"b", [
+            mime.part(b"text/plain", b"text " + word + b"\r\n"),
+            mime.part(b"text/plain", word, None, [b'Content-Disposition: attachment; filename="%s.txt"' % word])])
+
+    client.create("Again")
+    client.append("Again", None, None, mail(b"old"))
+    mounted = mount(user)
+    text, attachments = (mounted / ".mailtree" / name / "Again" for name in ("text", "attachments"))
+    assert "text old" in (text / "1.txt").read_text() and os.listdir(attachments / "1.eml") == ["old.txt"]
+    handles = [os.open(path, os.O_RDONLY) for path in (text, attachments, attachments / "1.eml")]
+    try:
+        client.delete("Again")
+        mounted.refresh()
+        client.create("Again")
+        client.append("Again", None, None, mail(b"new"))
+        mounted.refresh()
+        assert len(os.listdir(text)) == 1 and "text new" in (text / "1.txt").read_text()
+        # The kernel is told nothing of attachments, and remembers for a second.
+        assert until_works((attachments / "1.eml" / "new.txt").read_bytes) == b"new"
+        assert os.listdir(attachments / "1.eml") == ["new.txt"] and len(os.listdir(attachments)) == 1
+    finally:
+        for handle in handles:
+            os.close(handle)
+        client.logout()
 
 
 def expected_attachments(content):

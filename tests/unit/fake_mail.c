@@ -753,10 +753,10 @@ int mail_text_size(struct mail *mail, struct mail_folder *folder, uint32_t uid, 
 	pthread_mutex_lock(&mail->lock);
 	struct message *message = message_of(folder, uid);
 
-	if (message && !message->text_made && must_wait(mail, FAKE_BODY)) {
+	if (message && !message->cached && must_wait(mail, FAKE_BODY)) {
 		code = park(mail, FAKE_BODY, folder, uid, waiter);
 	} else if (message) {
-		message->text_made = true;
+		message->cached = message->text_made = true;
 		*size_out = TEXT_BYTES;
 		code = 0;
 	}

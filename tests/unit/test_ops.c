@@ -1,145 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The filesystem's operations on a model of our own, without FUSE: meaning, waits, listings, invalidations. */
+#include "tests/unit/ops_fixture.h"
+
 #include "fs/fill.h"
-#include "fs/generated.h"
 #include "fs/names.h"
-#include "fs/node.h"
 #include "fs/notify.h"
-#include "fs/ops.h"
 #include "fs/retry.h"
 #include "fs/task.h"
-#include "tests/unit/fake_mail.h"
 
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
-#include <unistd.h>
-
-#include <cmocka.h>
 
 #include "src/base/banned.h"
-
-#define INBOX 77u
-#define INBOX_INO ((uint64_t)INBOX << 32)
-#define MAIL_INO(uid) ((uint64_t)(INBOX | FAKE_MESSAGE_NUMBER) << 32 | (uid))
-#define MOUNTER 1000u
-
-struct house {
-	struct mail *mail;
-	struct mail_folder *inbox;
-	struct ops ops;
-};
-
-static struct house *house_new(const struct fake_options *options)
-{
-	struct house *house = g_new0(struct house, 1);
-
-	house->mail = fake_new(options);
-	house->inbox = fake_folder_add(house->mail, NULL, "INBOX", INBOX, 0);
-	house->ops = (struct ops){
-		.mail = house->mail,
-		.control = control_new(house->mail, "/mnt"),
-		.generated = generated_new(),
-		.attr = {.uid = MOUNTER, .gid = MOUNTER},
-		.sizes_trusted = mail_sizes_trusted(house->mail),
-		.mounter = MOUNTER,
-	};
-	return house;
-}
-
-static void house_free(struct house *house)
-{
-	control_free(house->ops.control);
-	generated_free(house->ops.generated);
-	fake_free(house->mail);
-	g_free(house);
-}
-
-/* ---- a call that waits ---- */
-
-struct call {
-	struct mail_waiter waiter; /* must be first */
-	pthread_mutex_t lock;
-	pthread_cond_t changed;
-	bool done;
-	int code;
-};
-
-static void call_done(struct mail_waiter *waiter, int code)
-{
-	struct call *call = (struct call *)waiter;
-
-	pthread_mutex_lock(&call->lock);
-	call->done = true;
-	call->code = code;
-	pthread_cond_signal(&call->changed);
-	pthread_mutex_unlock(&call->lock);
-}
-
-static void call_init(struct call *call)
-{
-	*call = (struct call){.waiter = {.done = call_done}};
-	pthread_mutex_init(&call->lock, NULL);
-	pthread_cond_init(&call->changed, NULL);
-}
-
-static int call_wait(struct call *call)
-{
-	pthread_mutex_lock(&call->lock);
-	while (!call->done)
-		pthread_cond_wait(&call->changed, &call->lock);
-	call->done = false;
-	pthread_mutex_unlock(&call->lock);
-	return call->code;
-}
-
-static int lookup(struct house *house, uint64_t parent, const char *name, struct ops_entry *entry_out)
-{
-	struct call call;
-	int result;
-
-	call_init(&call);
-	while ((result = ops_lookup(&house->ops, parent, name, MOUNTER, &call.waiter, entry_out)) == MAIL_PARKED)
-		assert_int_equal(call_wait(&call), 0);
-	return result;
-}
-
-static int opendir_now(struct house *house, uint64_t ino, uint64_t *handle_out)
-{
-	struct call call;
-	int result;
-
-	call_init(&call);
-	while ((result = ops_opendir(&house->ops, ino, MOUNTER, &call.waiter, handle_out)) == MAIL_PARKED)
-		assert_int_equal(call_wait(&call), 0);
-	return result;
-}
-
-static int read_now(
-	struct house *house, uint64_t ino, uint64_t offset, size_t length, uint64_t told, GBytes **bytes_out)
-{
-	struct ops_data data;
-	struct call call;
-	int result;
-
-	call_init(&call);
-	while ((result = ops_read(&house->ops, ino, offset, length, &told, &call.waiter, &data)) == MAIL_PARKED)
-		assert_int_equal(call_wait(&call), 0);
-	if (result == 0) {
-		char *bytes = g_malloc(data.slice.length + 1);
-
-		if (data.slice.memory)
-			memcpy(bytes, data.slice.memory, data.slice.length);
-		else if (data.slice.length)
-			assert_int_equal(pread(data.slice.fd, bytes, data.slice.length, (off_t)data.slice.fd_offset),
-				data.slice.length);
-		*bytes_out = g_bytes_new_take(bytes, data.slice.length);
-		ops_data_fini(&data);
-	}
-	return result;
-}
 
 /* ---- names ---- */
 
@@ -372,27 +243,6 @@ static void test_control(void **state)
 
 /* ---- listings ---- */
 
-struct reader {
-	GPtrArray *names;
-	off_t at;
-	unsigned room;
-	bool plus;
-};
-
-static bool reader_add(void *ctx, const struct ops_dirent *dirent)
-{
-	struct reader *reader = ctx;
-
-	if (!reader->room)
-		return false;
-	reader->room--;
-	/* offsets rise, or a reader that goes on would repeat */
-	assert_true(dirent->next > reader->at);
-	reader->at = dirent->next;
-	g_ptr_array_add(reader->names, g_strdup(dirent->name));
-	return true;
-}
-
 static void read_some(struct house *house, uint64_t handle, struct reader *reader, unsigned room)
 {
 	reader->room = room;
@@ -447,20 +297,6 @@ static void test_listing_under_change(void **state)
 	assert_int_equal(count_of(&reader, "mailtree"), 0);
 	g_ptr_array_unref(reader.names);
 	house_free(house);
-}
-
-static char *list_all(struct house *house, uint64_t ino)
-{
-	struct reader reader = {.names = g_ptr_array_new_with_free_func(g_free), .room = 100};
-	uint64_t handle;
-	char *text;
-
-	assert_int_equal(opendir_now(house, ino, &handle), 0);
-	assert_int_equal(ops_readdir(&house->ops, ino, handle, 0, 100, reader_add, &reader), 0);
-	g_ptr_array_add(reader.names, NULL);
-	text = g_strjoinv(" ", (char **)reader.names->pdata);
-	g_ptr_array_unref(reader.names);
-	return text;
 }
 
 static void test_maildir(void **state)
@@ -1006,6 +842,32 @@ static void test_notify_then(void **state)
 	house_free(house);
 }
 
+/* Once somebody has looked at texts: what mirrors the tree has its own changes. */
+static void test_notify_texts(void **state)
+{
+	struct house *house = house_new(&(struct fake_options){0});
+	struct told told = {.lock = PTHREAD_MUTEX_INITIALIZER, .text = g_string_new(NULL)};
+	struct notify *notify = notify_new(house->mail, false, false, &told_sink, NULL, &told);
+	struct mail_folder *folder;
+
+	assert_true(notify_start(notify));
+	notify_mirror_texts(notify);
+	fake_message_add(house->mail, house->inbox, 5, 100, 100, true);
+	assert_told(notify, &told, "content 4d00000000\ncontent 8000004d00000000\n");
+	folder = fake_folder_add(house->mail, NULL, "New", 8, 0);
+	assert_told(notify, &told, "entry 1 New\ncontent 1\ncontent 8000000000000010\n");
+	/* not as deleted: a folder that is made anew under this name is the same inode */
+	fake_folder_remove(house->mail, folder);
+	assert_told(notify, &told, "entry 1 New\ncontent 1\nentry 8000000000000010 New\ncontent 8000000000000010\n");
+	fake_folder_reset(house->mail, house->inbox, 1234);
+	assert_told(notify, &told,
+		"entry 1 INBOX\ncontent 4d00000000\nentry 8000000000000010 INBOX\ncontent 8000004d00000000\n");
+	notify_stop(notify);
+	notify_free(notify);
+	g_string_free(told.text, TRUE);
+	house_free(house);
+}
+
 static void test_notify_maildir(void **state)
 {
 	struct house *house = house_new(&(struct fake_options){0});
@@ -1159,6 +1021,7 @@ int main(void)
 		cmocka_unit_test(test_tasks_dont_park_for_ever),
 		cmocka_unit_test(test_notify),
 		cmocka_unit_test(test_notify_then),
+		cmocka_unit_test(test_notify_texts),
 		cmocka_unit_test(test_notify_maildir),
 		cmocka_unit_test(test_notify_collapses),
 	};
