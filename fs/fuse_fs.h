@@ -30,6 +30,7 @@ struct fs {
 	struct ops ops;
 	struct tasks tasks;
 	struct retries retries;
+	struct looks looks;
 	struct control *control;
 	struct generated *generated;
 	struct notify *notify;

@@ -251,6 +251,7 @@ int fs_new(struct mail *mail, const struct fs_config *config, struct fs **fs_out
 		.mail = mail,
 		.control = fs->control,
 		.generated = fs->generated,
+		.looks = &fs->looks,
 		.attr = {.uid = config->uid, .gid = config->gid, .umask = config->umask},
 		.names_uid = config->names_uid,
 		.maildir = config->maildir,
@@ -259,6 +260,7 @@ int fs_new(struct mail *mail, const struct fs_config *config, struct fs **fs_out
 	};
 	tasks_init(&fs->tasks, mail);
 	retries_init(&fs->retries);
+	looks_init(&fs->looks);
 	fs->fill = fill_new(fuse_ops_store, fs);
 	fs->notify = notify_new(mail, config->names_uid, config->maildir, &fuse_ops_sink, fs->fill, fs);
 	fs->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -386,6 +388,7 @@ void fs_free(struct fs *fs)
 	control_free(fs->control);
 	generated_free(fs->generated);
 	retries_fini(&fs->retries);
+	looks_fini(&fs->looks);
 	tasks_fini(&fs->tasks);
 	if (fs->wake_fd >= 0)
 		close(fs->wake_fd);

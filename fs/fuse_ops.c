@@ -31,6 +31,7 @@ struct request {
 	char *name;
 	struct fuse_file_info fi;
 	struct ops_entry entry;
+	bool is_open;  /* of a getattr: the kernel says so */
 	uint64_t size; /* of an open file, as its reader was told */
 	off_t offset;
 	size_t length;
@@ -195,21 +196,26 @@ static int step_getattr(struct task *task)
 {
 	struct request *request = (struct request *)task;
 
-	return ops_stat_wait(&request->fs->ops, request->ino, &task->waiter);
+	return ops_stat_wait(&request->fs->ops, request->ino, request->is_open, &task->waiter);
 }
 
 static void answer_getattr(struct request *request)
 {
-	reply_getattr(request->req, request->ino, false);
+	reply_getattr(request->req, request->ino, request->is_open);
 	request_free(request);
 }
 
 static void do_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	if (!fs_of(req)->ops.maildir || fi)
+	struct request *request;
+
+	if (!ops_stat_may_wait(&fs_of(req)->ops, ino, fi != NULL)) {
 		reply_getattr(req, ino, fi != NULL);
-	else
-		request_run(request_new(req, ino, step_getattr, answer_getattr));
+		return;
+	}
+	request = request_new(req, ino, step_getattr, answer_getattr);
+	request->is_open = fi != NULL;
+	request_run(request);
 }
 
 static void do_readlink(fuse_req_t req, fuse_ino_t ino)

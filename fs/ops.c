@@ -201,6 +201,16 @@ static int lookup_in_folder(struct ops *ops, const struct node *dir, const char 
 	return lookup_message(ops, dir, name, waiter, entry_out);
 }
 
+static int lookup_text(struct ops *ops, struct mail_folder *dir, const char *name, struct mail_waiter *waiter,
+	struct ops_entry *entry_out)
+{
+	int result = view_lookup(ops, &view_text, dir, name, waiter, entry_out);
+
+	if (result == 0 && entry_out->nodeid && ops_stat_may_wait(ops, entry_out->nodeid, false))
+		looks_note(ops->looks, waiter->pid, entry_out->nodeid);
+	return result;
+}
+
 int ops_lookup(struct ops *ops, uint64_t parent, const char *name, uid_t caller, struct mail_waiter *waiter,
 	struct ops_entry *entry_out)
 {
@@ -223,7 +233,7 @@ int ops_lookup(struct ops *ops, uint64_t parent, const char *name, uid_t caller,
 	if (node.kind == NODE_FOLDER)
 		result = lookup_in_folder(ops, &node, name, waiter, entry_out);
 	else if (node.kind == NODE_TEXT_FOLDER)
-		result = view_lookup(ops, &view_text, node.folder, name, waiter, entry_out);
+		result = lookup_text(ops, node.folder, name, waiter, entry_out);
 	else if (node.kind == NODE_MAILDIR_PART)
 		result = ops_maildir_lookup(ops, &node, name, waiter, entry_out);
 	else
@@ -299,6 +309,42 @@ int ops_getattr(struct ops *ops, uint64_t ino, struct stat *stat_out, double *ti
 		result = object_stat(ops, ino, stat_out, timeout_out);
 		break;
 	}
+	node_fini(&node);
+	return result;
+}
+
+static bool is_text_under_trust(const struct ops *ops, uint64_t ino)
+{
+	return ops->sizes_trusted && ino & NODE_GENERATED && (ino & ~NODE_GENERATED) >> 32 && (uint32_t)ino;
+}
+
+bool ops_stat_may_wait(const struct ops *ops, uint64_t ino, bool is_open)
+{
+	return (ops->maildir && !is_open) || is_text_under_trust(ops, ino);
+}
+
+static int stat_wait_text(struct ops *ops, uint64_t ino, struct mail_folder *folder, uint32_t uid, bool is_open,
+	struct mail_waiter *waiter)
+{
+	uint64_t size;
+
+	/* asked for the first time, and not by a thread of another namespace */
+	if (!is_open && !waiter->since_ms && (!waiter->pid || looks_take(ops->looks, waiter->pid, ino)))
+		return 0;
+	return ops_result(mail_text_size(ops->mail, folder, uid, &size, waiter, NULL));
+}
+
+int ops_stat_wait(struct ops *ops, uint64_t ino, bool is_open, struct mail_waiter *waiter)
+{
+	struct node node;
+	int result = 0;
+
+	if (!ops_stat_may_wait(ops, ino, is_open) || !node_resolve(ops->mail, ino, &node))
+		return 0;
+	if (node.kind == NODE_MAILDIR_PART)
+		result = ops_maildir_stat_wait(ops, &node, waiter);
+	else if (node.kind == NODE_TEXT)
+		result = stat_wait_text(ops, ino, node.folder, node.uid, is_open, waiter);
 	node_fini(&node);
 	return result;
 }

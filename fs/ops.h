@@ -10,6 +10,7 @@
 
 #include "fs/attr.h"
 #include "fs/control.h"
+#include "fs/looks.h"
 #include "src/mail/mail.h"
 
 #include <stdbool.h>
@@ -28,6 +29,7 @@ struct ops {
 	struct mail *mail;           /* borrowed */
 	struct control *control;     /* borrowed */
 	struct generated *generated; /* borrowed */
+	struct looks *looks;         /* borrowed; used where sizes are trusted */
 	struct attr_config attr;
 	bool names_uid;
 	bool maildir;
@@ -51,8 +53,13 @@ int ops_lookup(struct ops *ops, uint64_t parent, const char *name, uid_t caller,
 /* g_free() the target. */
 int ops_readlink(struct ops *ops, uint64_t ino, char **target_out);
 int ops_getattr(struct ops *ops, uint64_t ino, struct stat *stat_out, double *timeout_out);
-/* Before it: with layout=maildir, what stat shows may have to be asked of the server. */
-int ops_stat_wait(struct ops *ops, uint64_t ino, struct mail_waiter *waiter);
+/*
+ * Before it. With layout=maildir what stat shows may have to be asked of the server. And where open isn't asked, who
+ * has a text open is told how long it is (looks.h). `is_open`: the kernel says so.
+ */
+int ops_stat_wait(struct ops *ops, uint64_t ino, bool is_open, struct mail_waiter *waiter);
+/* False: ops_stat_wait() does nothing. */
+bool ops_stat_may_wait(const struct ops *ops, uint64_t ino, bool is_open);
 /* The kernel has dropped `lookups` of those that ops_lookup() gave it. */
 void ops_forget(struct ops *ops, uint64_t ino, uint64_t lookups);
 

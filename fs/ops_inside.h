@@ -27,6 +27,7 @@ void ops_maildir_entry(struct ops *ops, const struct mail_folder_info *info, enu
 /* In cur, new or tmp. */
 int ops_maildir_lookup(struct ops *ops, const struct node *part, const char *name, struct mail_waiter *waiter,
 	struct ops_entry *entry_out);
+int ops_maildir_stat_wait(struct ops *ops, const struct node *part, struct mail_waiter *waiter);
 int ops_maildir_opendir(struct ops *ops, const struct node *part, struct mail_waiter *waiter, uint64_t *handle_out);
 int ops_maildir_readdir(struct ops *ops, const struct node *part, uint64_t handle, off_t offset, size_t expected,
 	ops_dirent_fn fn, void *ctx);

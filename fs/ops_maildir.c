@@ -69,23 +69,16 @@ int ops_maildir_lookup(struct ops *ops, const struct node *part, const char *nam
 	return 0;
 }
 
-int ops_stat_wait(struct ops *ops, uint64_t ino, struct mail_waiter *waiter)
+int ops_maildir_stat_wait(struct ops *ops, const struct node *part, struct mail_waiter *waiter)
 {
-	struct node node;
 	struct mail_folder_info info;
-	int code = 0;
 
-	if (!ops->maildir || !node_resolve(ops->mail, ino, &node))
+	if (part->uid != NAMES_MAILDIR_CUR)
 		return 0;
-	if (node.kind == NODE_MAILDIR_PART && node.uid == NAMES_MAILDIR_CUR) {
-		mail_folder_info(ops->mail, node.folder, &info);
-		waiter->patience_ms = CUR_PATIENCE_MS;
-		/* One that was never listed is listed by who opens it. */
-		if (info.checked_at)
-			code = mail_folder_flags_fresh(ops->mail, node.folder, waiter, NULL);
-	}
-	node_fini(&node);
-	return ops_result(code);
+	mail_folder_info(ops->mail, part->folder, &info);
+	waiter->patience_ms = CUR_PATIENCE_MS;
+	/* One that was never listed is listed by who opens it. */
+	return info.checked_at ? ops_result(mail_folder_flags_fresh(ops->mail, part->folder, waiter, NULL)) : 0;
 }
 
 int ops_maildir_opendir(struct ops *ops, const struct node *part, struct mail_waiter *waiter, uint64_t *handle_out)

@@ -37,9 +37,8 @@ static void text_message_entry(struct ops *ops, struct mail_folder *folder, uint
 	text.size_bytes = mail_text_estimate(ops->mail, folder, message, &exact);
 	entry_out->nodeid = node_text_ino(message_number, message->uid);
 	attr_message(&ops->attr, entry_out->nodeid, &text, &entry_out->stat);
-	entry_out->entry_timeout = OPS_CACHE_SECONDS;
-	/* open tells the kernel to ask again; where it doesn't ask at open, it must ask each time */
-	entry_out->attr_timeout = exact || !ops->sizes_trusted ? OPS_CACHE_SECONDS : 0;
+	/* open tells the kernel to ask again; where it doesn't ask at open, it must ask each time (looks.h) */
+	entry_out->entry_timeout = entry_out->attr_timeout = exact || !ops->sizes_trusted ? OPS_CACHE_SECONDS : 0;
 }
 
 /* NAME.eml is listed as NAME.txt, and as NAME.eml.txt where that is a folder. */

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 
+import programs
 import pytest
 from lab import generator, mime
 from lab.maildir import Maildir, served_bytes
@@ -101,6 +102,81 @@ def test_under_trust_an_estimate_is_never_too_small(mount, filled):
         assert len(content) <= estimate and b"\0" not in content
         assert os.stat(root / name).st_size == len(content)
     assert found_by_grep("needle-7", root) >= {7}
+
+
+def test_under_trust_who_has_it_open_is_told_its_size(mount, shared):
+    """The kernel doesn't ask at open. Stat fetches nothing all the same, by whatever program, and however often."""
+    mounted = mount(shared, sizes="trust", noprefetch=True)
+    (mounted / "INBOX" / "1.eml").read_bytes()
+    before = counters(mounted)
+    root = text_of(mounted)
+    names = os.listdir(root)
+    for _ in range(2):
+        tool("ls", "-lR", root)
+        tool("du", "-a", root)
+        tool("find", root, "-type", "f", "-readable", "-size", "+0", "-printf", "%s %n %i\n")
+        tool("sh", "-c", 'cd "$1" && for name in *; do [ -r "$name" ] && [ -s "$name" ] && [ "$name" -ef "$name" ]; done', "sh", root)
+        tool("xargs", "-0", "-P8", "-n3", "stat", input="\0".join(os.path.join(root, name) for name in names * 3).encode(), stdin=None)
+        for name in names:
+            assert os.stat(root / name).st_size and os.access(root / name, os.R_OK)
+    assert counters(mounted) == before
+    ways = [lambda file: os.fstat(file.fileno()).st_size, lambda file: file.seek(0, os.SEEK_END),
+            lambda file: len(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))]
+    for number, name in enumerate(names):
+        with open(root / name, "rb", buffering=0) as file:
+            told = ways[number % len(ways)](file)
+            assert told == os.fstat(file.fileno()).st_size
+            file.seek(0)
+            assert len(file.read()) == told == os.stat(root / name).st_size
+
+
+def contents(root):
+    """{path below root: octets}, as cat reads them, of one file after the other."""
+    return {os.path.relpath(os.path.join(directory, name), root): tool("cat", os.path.join(directory, name))
+            for directory, _, names in os.walk(root) for name in names}
+
+
+@pytest.fixture(scope="module")
+def shared(place, fresh_user, messages):
+    """A mailbox that is only read."""
+    user = fresh_user()
+    with Maildir(place.dovecot.maildir(user).root).folder("INBOX") as box:
+        for message in messages.values():
+            box.add(message.content, message.internal_date, message.flags)
+    return user
+
+
+@pytest.fixture
+def scratch(tmp_path):
+    yield tmp_path
+    # The copies are read-only, as the mount is.
+    for directory, _, _ in os.walk(tmp_path):
+        os.chmod(directory, 0o700)
+
+
+@pytest.mark.parametrize("sizes", ["auto", "exact", "trust"])
+@pytest.mark.parametrize("program", programs.COPIERS)
+@pytest.mark.parametrize("tree", ["text", "attachments"])
+def test_programs_copy_what_nobody_has_read(tree, program, sizes, mount, shared, scratch):
+    """tar, rsync and cp stat a file, open it, and stat it again: whoever has it open is told how long it is."""
+    mounted = mount(shared, sizes=sizes)
+    root = mounted / ".mailtree" / tree
+    copy = programs.COPIERS[program](root, scratch)
+    expected = contents(root)
+    assert len(expected) > 40 and contents(copy) == expected
+    fetched, _ = counters(mounted)
+    assert fetched == COUNT, "each once"
+
+
+@pytest.mark.parametrize("sizes", ["auto", "exact", "trust"])
+def test_rsync_finds_nothing_changed_after_a_remount(sizes, mount, shared, scratch):
+    mounted = mount(shared, sizes=sizes)
+    command = ("rsync", "-a", "--itemize-changes", mounted / ".mailtree" / "text", mounted / ".mailtree" / "attachments", scratch)
+    tool(*command)
+    mounted.remount()
+    # The time of a directory isn't known before it is listed.
+    assert [line for line in tool(*command).splitlines() if not line.startswith(b".d..t")] == []
+    assert tool(*command) == b"" and counters(mounted)[0] == 0
 
 
 def test_names(mount, filled):

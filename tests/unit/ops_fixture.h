@@ -26,6 +26,7 @@
 struct house {
 	struct mail *mail;
 	struct mail_folder *inbox;
+	struct looks looks;
 	struct ops ops;
 };
 
@@ -39,10 +40,12 @@ static inline struct house *house_new(const struct fake_options *options)
 		.mail = house->mail,
 		.control = control_new(house->mail, "/mnt"),
 		.generated = generated_new(),
+		.looks = &house->looks,
 		.attr = {.uid = MOUNTER, .gid = MOUNTER},
 		.sizes_trusted = mail_sizes_trusted(house->mail),
 		.mounter = MOUNTER,
 	};
+	looks_init(&house->looks);
 	return house;
 }
 
@@ -50,6 +53,7 @@ static inline void house_free(struct house *house)
 {
 	control_free(house->ops.control);
 	generated_free(house->ops.generated);
+	looks_fini(&house->looks);
 	fake_free(house->mail);
 	g_free(house);
 }

@@ -178,6 +178,63 @@ static void test_estimates_under_trust_arent_kept(void **state)
 	house_free(house);
 }
 
+static int stat_step(struct house *house, pid_t pid, bool is_open, struct call *call)
+{
+	call->waiter.pid = pid;
+	return ops_stat_wait(&house->ops, TEXT_INO(5), is_open, &call->waiter);
+}
+
+static void look(struct house *house, uint64_t inbox, pid_t pid)
+{
+	struct ops_entry entry;
+	struct mail_waiter waiter = {.pid = pid};
+
+	assert_int_equal(ops_lookup(&house->ops, inbox, "5.txt", MOUNTER, &waiter, &entry), 0);
+	assert_int_equal(entry.nodeid, TEXT_INO(5));
+}
+
+/* Where open isn't asked: a question for attributes behind no lookup is that of who has the file open. */
+static void test_who_has_a_text_open_is_told_its_size(void **state)
+{
+	for (int how = 0; how < 3; how++) {
+		struct house *house = house_new(&(struct fake_options){.trusted = true, .delay_ms = {[FAKE_BODY] = 1}});
+		uint64_t inbox = enter(house, enter(house, CONTROL_DIR_INO, "text"), "INBOX");
+		struct ops_entry entry;
+		struct stat attributes;
+		struct call call;
+		double timeout;
+
+		fake_message_add(house->mail, house->inbox, 5, 1000, 1000, true);
+		/* several programs stat it, between each other, and one of another namespace does so again and again */
+		for (int i = 0; i < 5; i++) {
+			look(house, inbox, 100);
+			look(house, inbox, 200);
+			call_init(&call);
+			assert_int_equal(stat_step(house, 100, false, &call), 0);
+			assert_int_equal(stat_step(house, 200, false, &call), 0);
+			assert_int_equal(stat_step(house, 0, false, &call), 0);
+		}
+		assert_int_equal(lookup(house, inbox, "5.txt", &entry), 0);
+		assert_true(entry.entry_timeout == 0 && entry.attr_timeout == 0);
+		assert_int_equal(fake_count(house->mail, FAKE_BODY), 0);
+		call_init(&call);
+		if (how == 0) {
+			/* its permissions are checked, and then it is asked for */
+			look(house, inbox, 100);
+			assert_int_equal(stat_step(house, 100, false, &call), 0);
+		}
+		assert_int_equal(stat_step(house, 100, how == 2, &call), MAIL_PARKED);
+		assert_int_equal(call_wait(&call), 0);
+		call.waiter.since_ms = 1;
+		assert_int_equal(stat_step(house, 100, how == 2, &call), 0);
+		assert_int_equal(ops_getattr(&house->ops, TEXT_INO(5), &attributes, &timeout), 0);
+		assert_int_equal(attributes.st_size, TEXT_BYTES);
+		assert_true(timeout > 0);
+		assert_int_equal(fake_count(house->mail, FAKE_BODY), 1);
+		house_free(house);
+	}
+}
+
 static void test_texts_fail_as_their_messages_do(void **state)
 {
 	struct house *house = house_new(&(struct fake_options){.delay_ms = {[FAKE_BODY] = 1, [FAKE_FOLDER] = 1}});
@@ -460,6 +517,7 @@ int main(void)
 		cmocka_unit_test(test_a_folder_with_the_name_of_a_text),
 		cmocka_unit_test(test_texts_are_told_and_read),
 		cmocka_unit_test(test_estimates_under_trust_arent_kept),
+		cmocka_unit_test(test_who_has_a_text_open_is_told_its_size),
 		cmocka_unit_test(test_texts_fail_as_their_messages_do),
 		cmocka_unit_test(test_texts_of_other_messages_are_stale),
 		cmocka_unit_test(test_a_text_listing_under_change),
