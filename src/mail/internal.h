@@ -356,12 +356,16 @@ void render_park_attachment(struct mail *mail, struct park *park); /* its place 
 bool render_find(struct mail *mail, const struct cache_key *key, struct cache_body **body_out);
 GArray *render_find_list(struct mail *mail, const struct cache_key *key); /* NULL = isn't there */
 GArray *attachments_new(void);
+/* The same, from the cache, too. */
+bool view_find(struct mail *mail, const struct cache_key *key, struct cache_body **body_out);
 /* The folder's messages are others, or gone: nothing made of them is found any more, who waits gets `code`. Loop only.
  */
 void render_forget(struct mail *mail, struct mail_folder *folder, int code, const struct error *err);
 /* `number`: that which the messages had when the key was made. */
 void text_length_learn(
 	struct mail *mail, struct mail_folder *folder, const struct cache_key *key, uint32_t number, uint64_t length);
+/* From memory; loop only. */
+bool text_is_known(struct mail *mail, struct mail_folder *folder, const struct cache_key *key);
 void text_lengths_forget(struct mail *mail, struct mail_folder *folder);
 
 /* broken.c: messages that the server can't deliver */

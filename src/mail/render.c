@@ -17,11 +17,12 @@
 
 #include "src/base/banned.h"
 
-#define WORKERS 2u     /* the loop and the readers have work of their own */
-#define MADE_MAX 16u   /* kept: descriptors, or memory up to LIMIT_BODY_MEMORY and the longest text */
-#define AHEAD_MS 2000u /* since a text of the folder was asked for */
-#define AHEAD_MAX 64u  /* makings at once: each holds a body */
-#define LISTS_MAX 64u  /* of attachments, at most MIME_ATTACHMENTS_MAX names each */
+#define WORKERS 2u              /* the loop and the readers have work of their own */
+#define MADE_MAX 16u            /* kept: descriptors, or memory up to LIMIT_BODY_MEMORY and the longest text */
+#define AHEAD_MS 2000u          /* since a text of the folder was asked for */
+#define AHEAD_MAX 64u           /* makings at once: each holds a body */
+#define AHEAD_WAITING_MAX 8192u /* messages that wait for one: more than a walk's window has of usual mail */
+#define LISTS_MAX 64u           /* of attachments, at most MIME_ATTACHMENTS_MAX names each */
 
 enum kind { TEXT, LIST, ATTACHMENT };
 
@@ -41,6 +42,12 @@ struct making {
 	struct error error;
 };
 
+/* A message whose text will be wanted soon. */
+struct ahead {
+	struct mail_folder *folder; /* a reference */
+	uint32_t uid;
+};
+
 struct made {
 	struct cache_key key;
 	struct cache_body *body; /* or: */
@@ -49,15 +56,17 @@ struct made {
 
 struct renderer {
 	struct mail *mail;
-	pthread_mutex_t lock; /* guards the queue */
+	pthread_mutex_t lock; /* guards the queues */
 	pthread_cond_t filled;
-	GQueue queue; /* struct making */
+	GQueue queue; /* struct making: to be made */
+	GQueue done;  /* made, and not told yet: whoever adds the first one posts */
 	bool stopping;
 	pthread_t threads[WORKERS];
 	unsigned threads_count;
 	/* loop only */
 	GHashTable *makings; /* key → struct making */
 	GQueue orphans;      /* struct making: stale ones that a worker has, or that wait for one */
+	GQueue ahead;        /* struct ahead */
 	/* held while a worker stores what it made, so that nothing of a stale one comes behind the news */
 	pthread_mutex_t store_lock;
 	/* views_lock */
@@ -300,9 +309,8 @@ static void making_free(void *data)
 	g_free(making);
 }
 
-static void made(void *data)
+static void made(struct making *making)
 {
-	struct making *making = data;
 	struct mail *mail = making->mail;
 	struct renderer *renderer = mail->renderer;
 	struct made *result;
@@ -333,6 +341,25 @@ static void made(void *data)
 	making_free(making);
 }
 
+static void ahead_go_on(struct mail *mail);
+
+/* What readers wait for is there before: this may be told of many at once. */
+static void made_all(void *data)
+{
+	struct mail *mail = data;
+	struct renderer *renderer = mail->renderer;
+	struct making *making;
+	GQueue done;
+
+	pthread_mutex_lock(&renderer->lock);
+	done = renderer->done;
+	g_queue_init(&renderer->done);
+	pthread_mutex_unlock(&renderer->lock);
+	while ((making = g_queue_pop_head(&done)))
+		made(making);
+	ahead_go_on(mail);
+}
+
 static void *run(void *data)
 {
 	struct renderer *renderer = data;
@@ -347,8 +374,10 @@ static void *run(void *data)
 		}
 		pthread_mutex_unlock(&renderer->lock);
 		work_on(making);
-		loop_post(renderer->mail->loop, made, making);
 		pthread_mutex_lock(&renderer->lock);
+		g_queue_push_tail(&renderer->done, making);
+		if (renderer->done.length == 1)
+			loop_post(renderer->mail->loop, made_all, renderer->mail);
 	}
 	pthread_mutex_unlock(&renderer->lock);
 	return NULL;
@@ -362,7 +391,7 @@ static bool workers_start(struct renderer *renderer)
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	while (renderer->threads_count < WORKERS &&
 		pthread_create(&renderer->threads[renderer->threads_count], NULL, run, renderer) == 0)
-		renderer->threads_count++;
+		pthread_setname_np(renderer->threads[renderer->threads_count++], "mailtree-text");
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return renderer->threads_count > 0;
 }
@@ -395,12 +424,41 @@ static struct making *making_start(struct mail *mail, struct mail_folder *folder
 	return making;
 }
 
+/* What somebody waits for comes before what is made ahead. */
 static void making_queue(struct renderer *renderer, struct making *making)
 {
 	pthread_mutex_lock(&renderer->lock);
-	g_queue_push_tail(&renderer->queue, making);
+	if (making->parks.length)
+		g_queue_push_head(&renderer->queue, making);
+	else
+		g_queue_push_tail(&renderer->queue, making);
 	pthread_cond_signal(&renderer->filled);
 	pthread_mutex_unlock(&renderer->lock);
+}
+
+static void making_hurry(struct renderer *renderer, struct making *making)
+{
+	pthread_mutex_lock(&renderer->lock);
+	if (g_queue_remove(&renderer->queue, making))
+		g_queue_push_head(&renderer->queue, making);
+	pthread_mutex_unlock(&renderer->lock);
+}
+
+static bool is_made(struct mail *mail, enum kind kind, const struct cache_key *key)
+{
+	struct cache_body *body;
+	GArray *list;
+
+	if (kind == LIST) {
+		list = render_find_list(mail, key);
+		if (list)
+			g_array_unref(list);
+		return list != NULL;
+	}
+	if (!view_find(mail, key, &body))
+		return false;
+	cache_body_unref(body);
+	return true;
 }
 
 static void want(struct mail *mail, struct park *park, enum kind kind, uint16_t view)
@@ -414,11 +472,13 @@ static void want(struct mail *mail, struct park *park, enum kind kind, uint16_t 
 	key.view = view;
 	making = g_hash_table_lookup(renderer->makings, &key);
 	if (making) {
+		if (!making->parks.length)
+			making_hurry(renderer, making);
 		park_wait_in(park, &making->parks);
 		return;
 	}
-	/* gone since the reader looked: it looks again, and has it fetched */
-	if (!body_get(mail, park->folder, park->uid, &raw)) {
+	/* it was made, or its body has gone, since the reader looked: it looks again */
+	if (is_made(mail, kind, &key) || !body_get(mail, park->folder, park->uid, &raw)) {
 		park_finish(park, 0, NULL);
 		return;
 	}
@@ -433,6 +493,46 @@ static void want(struct mail *mail, struct park *park, enum kind kind, uint16_t 
 	making_queue(renderer, making);
 }
 
+static void ahead_free(void *data)
+{
+	struct ahead *ahead = data;
+
+	mail_folder_unref(ahead->folder);
+	g_free(ahead);
+}
+
+static bool texts_are_read(struct mail_folder *folder)
+{
+	uint64_t asked_ms = atomic_load(&folder->text_asked_ms);
+
+	return asked_ms && clock_ms() - asked_ms <= AHEAD_MS;
+}
+
+/* The reader may have come first. */
+static void ahead_start(struct mail *mail, const struct ahead *ahead)
+{
+	struct renderer *renderer = mail->renderer;
+	struct cache_key key = body_key(mail, ahead->folder, ahead->uid);
+	struct cache_body *raw;
+
+	key.view = VIEW_TEXT;
+	if (!texts_are_read(ahead->folder) || g_hash_table_contains(renderer->makings, &key) ||
+		text_is_known(mail, ahead->folder, &key) || !body_get(mail, ahead->folder, ahead->uid, &raw))
+		return;
+	making_queue(renderer, making_start(mail, ahead->folder, &key, TEXT, raw));
+}
+
+static void ahead_go_on(struct mail *mail)
+{
+	struct renderer *renderer = mail->renderer;
+	struct ahead *ahead;
+
+	while (g_hash_table_size(renderer->makings) < AHEAD_MAX && (ahead = g_queue_pop_head(&renderer->ahead))) {
+		ahead_start(mail, ahead);
+		ahead_free(ahead);
+	}
+}
+
 /*
  * A body has come: where somebody reads texts in this folder, this one's will be wanted soon. The reader, whose open
  * then waits for nothing, is what a walk follows (view.c).
@@ -440,16 +540,14 @@ static void want(struct mail *mail, struct park *park, enum kind kind, uint16_t 
 void render_ahead(struct mail *mail, struct mail_folder *folder, uint32_t uid)
 {
 	struct renderer *renderer = mail->renderer;
-	struct cache_key key = body_key(mail, folder, uid);
-	uint64_t asked_ms = atomic_load(&folder->text_asked_ms);
-	struct cache_body *raw;
+	struct ahead *ahead;
 
-	key.view = VIEW_TEXT;
-	if (!asked_ms || clock_ms() - asked_ms > AHEAD_MS || !renderer->threads_count ||
-		g_hash_table_size(renderer->makings) >= AHEAD_MAX || g_hash_table_contains(renderer->makings, &key) ||
-		!body_get(mail, folder, uid, &raw))
+	if (!renderer->threads_count || !texts_are_read(folder) || renderer->ahead.length >= AHEAD_WAITING_MAX)
 		return;
-	making_queue(renderer, making_start(mail, folder, &key, TEXT, raw));
+	ahead = g_new(struct ahead, 1);
+	*ahead = (struct ahead){mail_folder_ref(folder), uid};
+	g_queue_push_tail(&renderer->ahead, ahead);
+	ahead_go_on(mail);
 }
 
 static void made_drop(GQueue *queue, uint32_t folder, GQueue *dropped)
@@ -518,7 +616,9 @@ void render_init(struct mail *mail)
 	pthread_cond_init(&renderer->filled, NULL);
 	pthread_mutex_init(&renderer->store_lock, NULL);
 	g_queue_init(&renderer->queue);
+	g_queue_init(&renderer->done);
 	g_queue_init(&renderer->orphans);
+	g_queue_init(&renderer->ahead);
 	g_queue_init(&renderer->made);
 	g_queue_init(&renderer->lists);
 	renderer->makings = g_hash_table_new_full(making_hash, making_equal, NULL, making_free);
@@ -537,10 +637,12 @@ void render_fini(struct mail *mail)
 	pthread_mutex_unlock(&renderer->lock);
 	for (unsigned i = 0; i < renderer->threads_count; i++)
 		pthread_join(renderer->threads[i], NULL);
-	/* those that were never told, too; the queue holds some of the same */
+	/* those that were never told, too; the queues hold some of the same */
 	g_hash_table_unref(renderer->makings);
 	g_queue_clear_full(&renderer->orphans, making_free);
 	g_queue_clear(&renderer->queue);
+	g_queue_clear(&renderer->done);
+	g_queue_clear_full(&renderer->ahead, ahead_free);
 	g_queue_clear_full(&renderer->made, made_free);
 	g_queue_clear_full(&renderer->lists, made_free);
 	pthread_cond_destroy(&renderer->filled);

@@ -118,6 +118,13 @@ static uint64_t length_known(
 	return packed >> 1;
 }
 
+bool text_is_known(struct mail *mail, struct mail_folder *folder, const struct cache_key *key)
+{
+	bool changed;
+
+	return length_known(mail, folder, key, folder->message_number, &changed) != 0;
+}
+
 uint64_t mail_text_estimate(
 	struct mail *mail, struct mail_folder *folder, const struct mail_message *message, bool *exact_out)
 {
@@ -151,7 +158,7 @@ bool mail_text_was_told(struct mail *mail, struct mail_folder *folder, uint32_t 
 
 /* ---- texts ---- */
 
-static bool view_find(struct mail *mail, const struct cache_key *key, struct cache_body **body_out)
+bool view_find(struct mail *mail, const struct cache_key *key, struct cache_body **body_out)
 {
 	struct error err;
 	int found;

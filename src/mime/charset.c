@@ -2,6 +2,7 @@
 #include "src/mime/charset.h"
 
 #include <errno.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "src/base/banned.h"
@@ -255,16 +256,29 @@ static size_t utf8_sequences(const char *bytes, size_t length)
 
 static bool has_high(const char *bytes, size_t length)
 {
-	for (size_t i = 0; i < length; i++) {
-		if ((unsigned char)bytes[i] >= 0x80)
-			return true;
+	uint64_t word, all = 0;
+	size_t i = 0;
+
+	/* most text has none, and is looked at to its end */
+	for (; length - i >= sizeof(word) && !(all & 0x8080808080808080u); i += sizeof(word)) {
+		memcpy(&word, bytes + i, sizeof(word));
+		all |= word;
 	}
-	return false;
+	for (; i < length; i++)
+		all |= (unsigned char)bytes[i];
+	return (all & 0x8080808080808080u) != 0;
 }
 
-static void append_utf8(const char *bytes, size_t length, size_t most, GString *out)
+/* What is right already needn't be converted, which costs more than all else that is done to a text. */
+static size_t append_utf8(const char *bytes, size_t length, size_t most, GString *out)
 {
-	charset_convert(bytes, length, "UTF-8", REPLACEMENT, most, out, NULL);
+	size_t errors = 0;
+
+	if (!has_high(bytes, length) || g_utf8_validate_len(bytes, length, NULL))
+		g_string_append_len(out, bytes, (gssize)length);
+	else
+		charset_convert(bytes, length, "UTF-8", REPLACEMENT, most, out, &errors);
+	return errors;
 }
 
 static bool is_western(const char *name)
@@ -284,7 +298,7 @@ static void append_unlabelled(const char *bytes, size_t length, size_t most, GSt
 {
 	size_t start = out->len, errors = 0;
 
-	if (!has_high(bytes, length) && memmem(bytes, length, "\x1B$", 2) &&
+	if (memchr(bytes, 0x1B, length) && !has_high(bytes, length) && memmem(bytes, length, "\x1B$", 2) &&
 		charset_convert(bytes, length, "ISO-2022-JP", REPLACEMENT, most, out, &errors) && !errors)
 		return;
 	g_string_truncate(out, start);
@@ -292,6 +306,18 @@ static void append_unlabelled(const char *bytes, size_t length, size_t most, GSt
 		append_utf8(bytes, length, most, out);
 	else
 		charset_convert(bytes, length, charset_guess(bytes, length), REPLACEMENT, most, out, NULL);
+}
+
+/* One byte a character, the lower half ASCII. */
+static bool is_half_ascii(const char *name)
+{
+	static const char *const beginnings[] = {"iso-8859-", "iso8859-", "iso_8859-", "windows-125", "CP125", "koi8-"};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(beginnings); i++) {
+		if (g_ascii_strncasecmp(name, beginnings[i], strlen(beginnings[i])) == 0)
+			return true;
+	}
+	return false;
 }
 
 void charset_append(const char *bytes, size_t length, const char *charset, size_t most, GString *out)
@@ -302,12 +328,16 @@ void charset_append(const char *bytes, size_t length, const char *charset, size_
 	if (!name || is_ascii_name(name)) {
 		/* of declared UTF-8 a broken sequence here and there is more likely than another charset */
 		if (name && g_ascii_strcasecmp(name, "UTF-8") == 0) {
-			charset_convert(bytes, length, name, REPLACEMENT, most, out, &errors);
+			errors = append_utf8(bytes, length, most, out);
 			if (errors * 8 <= out->len - start)
 				return;
 			g_string_truncate(out, start);
 		}
 		append_unlabelled(bytes, length, most, out);
+		return;
+	}
+	if (is_half_ascii(name) && !has_high(bytes, length)) {
+		g_string_append_len(out, bytes, (gssize)length);
 		return;
 	}
 	sequences = utf8_sequences(bytes, length);

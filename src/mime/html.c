@@ -37,7 +37,7 @@ struct writer {
 static bool is_one_of(const char *name, const char *const *names)
 {
 	for (; *names; names++) {
-		if (strcmp(name, *names) == 0)
+		if (*name == **names && strcmp(name, *names) == 0)
 			return true;
 	}
 	return false;

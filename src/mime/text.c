@@ -33,20 +33,30 @@ static bool is_full(const struct view *view)
 /* Controls other than tab and line end are dropped: on a terminal they are commands. CRLF and CR end a line. */
 static void append_clean(GString *out, const char *text, size_t length)
 {
+	size_t clean = 0;
+
 	for (size_t i = 0; i < length; i++) {
 		unsigned char byte = (unsigned char)text[i];
 
+		/* nearly all: these are copied line by line */
+		if (byte - 0x20u < 0x7Fu - 0x20u)
+			continue;
+		if ((byte > 0x7F && byte != 0xC2) || byte == '\t' || byte == '\n')
+			continue;
+		if (byte == 0xC2 && (i + 1 == length || (unsigned char)text[i + 1] > 0xA0))
+			continue;
+		g_string_append_len(out, text + clean, (gssize)(i - clean));
 		if (byte == '\r') {
 			if (i + 1 == length || text[i + 1] != '\n')
 				g_string_append_c(out, '\n');
-		} else if (byte == 0xC2 && i + 1 < length && (unsigned char)text[i + 1] <= 0xA0) {
+		} else if (byte == 0xC2) {
 			/* a space that doesn't break is found as a space */
 			if ((unsigned char)text[++i] == 0xA0)
 				g_string_append_c(out, ' ');
-		} else if ((byte >= 0x20 && byte != 0x7F) || byte == '\t' || byte == '\n') {
-			g_string_append_c(out, (char)byte);
 		}
+		clean = i + 1;
 	}
+	g_string_append_len(out, text + clean, (gssize)(length - clean));
 }
 
 static size_t quote_depth(const char *line)

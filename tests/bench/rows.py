@@ -14,7 +14,7 @@ from typing import Callable
 
 from . import measure, rivals
 from .stage import ACCOUNT, Line
-from .table import BARE, LOCAL, MAILTREE, MBSYNC, MIB, Target
+from .table import BARE, LOCAL, MAILTREE, MBSYNC, MIB, RAW, Target
 
 MEAN_BYTES = 16_384
 # Of the big folder: it is listed, not read.
@@ -100,6 +100,24 @@ def cold(program, line, stage, mailbox, sheet, runs):
                 continue
             ran = rivals.mbsync(stage, mailbox, port)
             sheet.note(MBSYNC, ran.seconds, cpu_s=ran.cpu_s, peak_bytes=ran.peak_bytes)
+
+
+def cold_text(line, stage, mailbox, sheet, runs):
+    """grep -r over the texts, with an empty cache; and over the mail itself in a mount of its own."""
+    with stage.line(line) as port:
+        rivals.bare_bodies(stage, mailbox, port)
+        for _ in range(runs):
+            with stage.mounted(mailbox, port) as mount:
+                sheet.note(RAW, read_mount(mount, mailbox, "grep"))
+            with stage.mounted(mailbox, port) as mount:
+                meter = Meter(mount)
+                seconds, _ = measure.read_all("grep", mount / ".mailtree" / "text" / "INBOX")
+                facts = meter.facts()
+                sheet.note(MAILTREE, seconds, **facts)
+                expect_all(mailbox, facts)
+                made = mount.status()["counters"]["views_rendered"]
+                if made != mailbox.messages:
+                    raise measure.Failed(f"{made} texts made of {mailbox.messages} messages")
 
 
 def expect_all(mailbox, facts):
@@ -446,6 +464,8 @@ ROWS = (
     Row("cold-grep-0", "cold grep -r, RTT 0", bind(cold, "grep", Line()), CPU),
     Row("cold-grep-50", "cold grep -r, RTT 50 ms", bind(cold, "grep", Line(50)), FAST),
     Row("cold-grep-150", "cold grep -r, RTT 150 ms", bind(cold, "grep", Line(150))),
+    Row("cold-text-0", "cold grep -r of the texts, RTT 0", bind(cold_text, Line())),
+    Row("cold-text-50", "cold grep -r of the texts, RTT 50 ms", bind(cold_text, Line(50))),
     Row("exchange-50", "cold tar, Exchange-like, RTT 50 ms, without the wait of 5 s", bind(cold_exchange, "tar", 50),
         Target("≤ 1.5 × bare on 4 connections", {BARE: 1.5})),
     Row("warm-grep", "warm grep -r, sizes trusted", bind(warm, "grep", "trust"),

@@ -4,6 +4,7 @@
 import statistics
 
 MAILTREE, BARE, MBSYNC, LOCAL = "mailtree", "bare", "mbsync", "local"
+RAW = "raw"  # the mail itself in a mount, beside what is made of it
 MIB = 1 << 20
 
 
@@ -36,7 +37,7 @@ class Sheet:
         return ours / theirs if ours and theirs else None
 
     def data(self):
-        ratios = {other: self.ratio(other) for other in (BARE, MBSYNC, LOCAL) if self.ratio(other)}
+        ratios = {other: self.ratio(other) for other in (BARE, MBSYNC, LOCAL, RAW) if self.ratio(other)}
         return {"row": self.name, "title": self.title, "target": self.target.text, "met": self.target.is_met(self),
                 "seconds": self.samples, "medians": {name: self.median(name) for name in self.samples},
                 "ratios": ratios, "facts": self.facts, "error": self.error}
@@ -63,8 +64,10 @@ class Target:
         return all(verdicts)
 
 
-HEADINGS = ("work", "bare", "mbsync", "local", "mailtree", "worst", "× bare", "× mbsync", "× local", "MiB", "at rest",
+HEADINGS = ("work", "bare", "mbsync", "local", "raw", "mailtree", "worst", "× bare", "× mbsync", "× local", "× raw", "MiB", "at rest",
             "CPU s", "wire MB", "trips", "target", "met")
+# Columns that most runs have nothing for.
+RARE = ("raw", "× raw", "at rest")
 
 
 def _seconds(value):
@@ -79,7 +82,7 @@ def _number(value, unit=1, form=".2f"):
 
 def short(sheet):
     """For who watches."""
-    parts = [f"{name} {_seconds(sheet.median(name))}" for name in (BARE, MBSYNC, LOCAL, MAILTREE) if sheet.median(name)]
+    parts = [f"{name} {_seconds(sheet.median(name))}" for name in (BARE, MBSYNC, LOCAL, RAW, MAILTREE) if sheet.median(name)]
     return f"{sheet.name}: {', '.join(parts)}" + (f", failed: {sheet.error}" if sheet.error else "")
 
 
@@ -87,8 +90,8 @@ def line_of(sheet):
     met = {True: "yes", False: "**no**", None: ""}[sheet.target.is_met(sheet)]
     if sheet.error:
         met = f"failed: {sheet.error.splitlines()[0][:70]}"
-    seconds = [_seconds(sheet.median(name)) for name in (BARE, MBSYNC, LOCAL, MAILTREE)]
-    ratios = [_number(sheet.ratio(name)) for name in (BARE, MBSYNC, LOCAL)]
+    seconds = [_seconds(sheet.median(name)) for name in (BARE, MBSYNC, LOCAL, RAW, MAILTREE)]
+    ratios = [_number(sheet.ratio(name)) for name in (BARE, MBSYNC, LOCAL, RAW)]
     facts = [_number(sheet.fact(MAILTREE, name), unit, form) for name, unit, form in (
         ("peak_bytes", MIB, ".0f"), ("rest_bytes", MIB, ".0f"), ("cpu_s", 1, ".2f"), ("wire_bytes", 1e6, ".1f"),
         ("round_trips", 1, ".0f"))]
@@ -99,6 +102,8 @@ def line_of(sheet):
 def render(sheets):
     """In Markdown, and aligned."""
     lines = [HEADINGS, *map(line_of, sheets)]
-    widths = [max(len(line[at]) for line in lines) for at in range(len(HEADINGS))]
+    shown = [at for at, name in enumerate(HEADINGS) if name not in RARE or any(line[at] for line in lines[1:])]
+    lines = [tuple(line[at] for at in shown) for line in lines]
+    widths = [max(len(line[at]) for line in lines) for at in range(len(shown))]
     lines.insert(1, tuple("-" * width for width in widths))
     return "\n".join("| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths)) + " |" for line in lines)

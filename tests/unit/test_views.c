@@ -942,6 +942,44 @@ static void test_texts_of_a_walk_are_made_once_each(void **state)
 	assert_int_equal(200, rendered(f));
 }
 
+static bool all_are_made(struct fixture *f)
+{
+	return rendered(f) == 400;
+}
+
+/* However many come at once: who reads on waits for none of them. */
+static void test_all_that_is_fetched_ahead_is_made_ahead(void **state)
+{
+	struct fixture *f = prepare(state, 400);
+
+	f->config.prefetch = true;
+	fixture_mount(f);
+	open_inbox(f);
+	for (uint32_t uid = 1; uid <= 3; uid++)
+		assert_text(f, uid, message(f, uid)->bytes);
+	wait_for(all_are_made, f);
+	for (uint32_t uid = 4; uid <= 400; uid++)
+		assert_text(f, uid, message(f, uid)->bytes);
+	assert_int_equal(400, rendered(f));
+}
+
+/* Those that wait for their turn go with their folder. */
+static void test_numbered_anew_while_texts_wait_to_be_made(void **state)
+{
+	struct fixture *f = prepare(state, 400);
+
+	add_slow(f->inbox, 401, "slow");
+	f->config.prefetch = true;
+	fixture_mount(f);
+	open_inbox(f);
+	for (uint32_t uid = 1; uid <= 3; uid++)
+		assert_text(f, uid, message(f, uid)->bytes);
+	make_others(f, f->inbox, 400, 7);
+	assert_int_equal(0, check_folder(f, f->folder));
+	for (uint32_t uid = 1; uid <= 400; uid++)
+		assert_text(f, uid, message(f, uid)->bytes);
+}
+
 /* Nobody reads texts: bodies alone come. */
 static void test_a_walk_over_octets_makes_no_text(void **state)
 {
@@ -985,6 +1023,8 @@ int main(void)
 		cmocka_unit_test_teardown(test_a_cache_without_room, teardown),
 		cmocka_unit_test_teardown(test_attachments, teardown),
 		cmocka_unit_test_teardown(test_texts_of_a_walk_are_made_once_each, teardown),
+		cmocka_unit_test_teardown(test_all_that_is_fetched_ahead_is_made_ahead, teardown),
+		cmocka_unit_test_teardown(test_numbered_anew_while_texts_wait_to_be_made, teardown),
 		cmocka_unit_test_teardown(test_a_walk_over_octets_makes_no_text, teardown),
 	};
 
