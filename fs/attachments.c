@@ -280,7 +280,7 @@ static int folder_opendir(
 {
 	const struct attachment_node *self = (struct attachment_node *)node;
 
-	return view_opendir(ops, self->folder, waiter, handle_out);
+	return view_opendir(ops, &view_attachments, self->folder, waiter, handle_out);
 }
 
 static int folder_readdir(
@@ -328,6 +328,7 @@ static const struct view view_attachments = {
 	.folder_entry = folder_entry,
 	.message_entry = message_entry,
 	.plain = plain_name,
+	.above = CONTROL_DIR_INO,
 	.message_type = S_IFDIR,
 };
 

@@ -24,29 +24,6 @@ bool ops_may_control(const struct ops *ops, uid_t caller)
 	return caller == 0 || caller == ops->mounter || caller == ops->attr.uid;
 }
 
-static void entry_folder(struct ops *ops, struct mail_folder *folder, struct ops_entry *entry_out)
-{
-	struct mail_folder_info info;
-
-	mail_folder_info(ops->mail, folder, &info);
-	if (ops->maildir)
-		attr_maildir_folder(&ops->attr, &info, &entry_out->stat);
-	else
-		attr_folder(&ops->attr, &info, &entry_out->stat);
-	entry_out->nodeid = entry_out->stat.st_ino;
-	entry_out->entry_timeout = OPS_CACHE_SECONDS;
-	/* Loading it makes its time known without anything having changed. */
-	entry_out->attr_timeout = info.loaded ? OPS_CACHE_SECONDS : 0;
-}
-
-void ops_entry_message(
-	struct ops *ops, uint32_t message_number, const struct mail_message *message, struct ops_entry *entry_out)
-{
-	entry_out->nodeid = node_message_ino(message_number, message->uid);
-	attr_message(&ops->attr, entry_out->nodeid, message, &entry_out->stat);
-	entry_out->entry_timeout = entry_out->attr_timeout = OPS_CACHE_SECONDS;
-}
-
 static int lookup_control(struct ops *ops, const char *name, uid_t caller, struct ops_entry *entry_out)
 {
 	if (!ops_may_control(ops, caller))
@@ -137,41 +114,11 @@ static int lookup_in_control_dir(struct ops *ops, const char *name, uid_t caller
 	return lookup_control(ops, name, caller, entry_out);
 }
 
-static int lookup_message(struct ops *ops, const struct node *dir, const char *name, struct mail_waiter *waiter,
-	struct ops_entry *entry_out)
-{
-	struct node node = {.kind = NODE_MESSAGE, .folder = dir->folder};
-	struct mail_folder_info info;
-	struct mail_message message;
-	int code;
-
-	mail_folder_info(ops->mail, dir->folder, &info);
-	if (ops->maildir || dir->ino == NODE_ROOT_INO || info.attributes & MAIL_FOLDER_NOSELECT ||
-		!names_parse(name, &node.uid))
-		return 0;
-	code = mail_folder_ready(ops->mail, dir->folder, waiter, NULL);
-	if (code != 0)
-		return ops_result(code);
-	/* New mail comes all the time: that there is none of this name isn't worth remembering. */
-	entry_out->entry_timeout = 0;
-	mail_folder_info(ops->mail, dir->folder, &info);
-	node.ino = node_message_ino(info.message_number, node.uid);
-	if (!mail_message_find(ops->mail, dir->folder, node.uid, &message) ||
-		!names_match(name, &message, ops->names_uid))
-		return 0;
-	if (!node_is_current(ops->mail, &node))
-		return -ESTALE;
-	ops_entry_message(ops, info.message_number, &message, entry_out);
-	return 0;
-}
-
 static int lookup_in_folder(struct ops *ops, const struct node *dir, const char *name, struct mail_waiter *waiter,
 	struct ops_entry *entry_out)
 {
 	enum names_maildir_part part = ops->maildir ? names_maildir_part_find(name) : 0;
-	struct mail_folder *child = mail_folder_child(ops->mail, dir->folder, name);
 	struct mail_folder_info info;
-	int code = 0;
 
 	mail_folder_info(ops->mail, dir->folder, &info);
 	if (part && ops_maildir_has_parts(ops, &info)) {
@@ -179,26 +126,7 @@ static int lookup_in_folder(struct ops *ops, const struct node *dir, const char 
 		ops_maildir_entry(ops, &info, part, entry_out);
 		return 0;
 	}
-	/*
-	 * Desktops and shells look for dot files wherever they pass: that must not wake the network. Nothing is
-	 * remembered of it, as the tree may not be known yet.
-	 */
-	if (!child && name[0] == '.')
-		return 0;
-	if (!child)
-		code = mail_tree_ready(ops->mail, waiter, NULL);
-	if (code != 0)
-		return ops_result(code);
-	if (!child)
-		child = mail_folder_child(ops->mail, dir->folder, name);
-	if (child) {
-		entry_folder(ops, child, entry_out);
-		mail_folder_unref(child);
-		return 0;
-	}
-	/* "No such folder" holds until an event says otherwise. */
-	entry_out->entry_timeout = OPS_CACHE_SECONDS;
-	return lookup_message(ops, dir, name, waiter, entry_out);
+	return view_lookup(ops, &view_mail, dir->folder, name, waiter, entry_out);
 }
 
 static int lookup_text(struct ops *ops, struct mail_folder *dir, const char *name, struct mail_waiter *waiter,
@@ -278,7 +206,7 @@ int ops_getattr(struct ops *ops, uint64_t ino, struct stat *stat_out, double *ti
 		return -ESTALE;
 	switch (node.kind) {
 	case NODE_FOLDER:
-		entry_folder(ops, node.folder, &entry);
+		view_mail.folder_entry(ops, node.folder, &entry);
 		*stat_out = entry.stat;
 		*timeout_out = entry.attr_timeout;
 		break;

@@ -1,13 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What ops.c, ops_dir.c and ops_maildir.c share. */
+/* What ops.c, ops_dir.c, ops_maildir.c and view.c share. */
 #pragma once
 
 #include "fs/node.h"
 #include "fs/ops.h"
-
-/* ops.c */
-void ops_entry_message(
-	struct ops *ops, uint32_t message_number, const struct mail_message *message, struct ops_entry *entry_out);
 
 /* ops_dir.c */
 /* An entry without attributes. */
@@ -15,9 +11,6 @@ bool ops_emit(ops_dirent_fn fn, void *ctx, const char *name, uint64_t ino, mode_
 bool ops_emit_dots(uint64_t ino, uint64_t parent_ino, off_t offset, ops_dirent_fn fn, void *ctx);
 /* Offsets up to this one are those of the dots. */
 #define OPS_OFFSET_DOTDOT 2
-/* The messages of `node`'s folder behind `offset`; -ESTALE as for ops_readdir(). */
-int ops_emit_messages(struct ops *ops, const struct node *node, uint64_t handle, off_t offset, size_t expected,
-	ops_dirent_fn fn, void *ctx);
 
 /* ops_maildir.c */
 /* Whether cur, new and tmp are in this folder's directory. */

@@ -8,6 +8,8 @@
  */
 #include "fs/ops_inside.h"
 
+#include "fs/view.h"
+
 #include <errno.h>
 
 #include "src/base/banned.h"
@@ -62,7 +64,7 @@ int ops_maildir_lookup(struct ops *ops, const struct node *part, const char *nam
 		return 0;
 	if (!node_is_current(ops->mail, &node))
 		return -ESTALE;
-	ops_entry_message(ops, info.message_number, &message, entry_out);
+	view_mail.message_entry(ops, part->folder, info.message_number, &message, entry_out);
 	/* Nobody would tell the kernel that an alias has gone. */
 	if (likeness == NAMES_ALIAS)
 		entry_out->entry_timeout = 0;
@@ -105,7 +107,7 @@ int ops_maildir_readdir(struct ops *ops, const struct node *part, uint64_t handl
 	mail_folder_info(ops->mail, part->folder, &info);
 	if (!ops_emit_dots(part->ino, node_folder_ino(info.number), offset, fn, ctx) || part->uid != NAMES_MAILDIR_CUR)
 		return 0;
-	return ops_emit_messages(ops, part, handle, offset, expected, fn, ctx);
+	return view_emit_messages(ops, &view_mail, part->folder, handle, offset, expected, fn, ctx);
 }
 
 bool ops_maildir_emit_parts(

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "fs/view.h"
 
-#include "fs/node.h"
+#include "fs/ops_inside.h"
 
 #include <errno.h>
 #include <string.h>
@@ -13,6 +13,43 @@
 #define BATCH 64u /* messages asked of the model at once */
 #define EML ".eml"
 #define TXT ".txt"
+
+/* ---- the mail itself ---- */
+
+static void mail_folder_entry(struct ops *ops, struct mail_folder *folder, struct ops_entry *entry_out)
+{
+	struct mail_folder_info info;
+
+	mail_folder_info(ops->mail, folder, &info);
+	if (ops->maildir)
+		attr_maildir_folder(&ops->attr, &info, &entry_out->stat);
+	else
+		attr_folder(&ops->attr, &info, &entry_out->stat);
+	entry_out->nodeid = entry_out->stat.st_ino;
+	entry_out->entry_timeout = OPS_CACHE_SECONDS;
+	/* Loading it makes its time known without anything having changed. */
+	entry_out->attr_timeout = info.loaded ? OPS_CACHE_SECONDS : 0;
+}
+
+static void mail_message_entry(struct ops *ops, struct mail_folder *folder, uint32_t message_number,
+	const struct mail_message *message, struct ops_entry *entry_out)
+{
+	entry_out->nodeid = node_message_ino(message_number, message->uid);
+	attr_message(&ops->attr, entry_out->nodeid, message, &entry_out->stat);
+	entry_out->entry_timeout = entry_out->attr_timeout = OPS_CACHE_SECONDS;
+}
+
+const struct view view_mail = {
+	.folder_ino = node_folder_ino,
+	.message_ino = node_message_ino,
+	.folder_entry = mail_folder_entry,
+	.message_entry = mail_message_entry,
+	.above = NODE_ROOT_INO,
+	.message_type = S_IFREG,
+	.lists_entries = true,
+	.has_layout = true,
+	.tells_folders = true,
+};
 
 /* ---- mail as text ---- */
 
@@ -70,6 +107,7 @@ const struct view view_text = {
 	.message_entry = text_message_entry,
 	.name = text_name,
 	.plain = text_plain,
+	.above = CONTROL_DIR_INO,
 	.message_type = S_IFREG,
 	.lists_entries = true,
 };
@@ -86,6 +124,20 @@ const struct tree text_tree = {.name = "text", .ino = NODE_TEXT_ROOT, .enter = t
 
 /* ---- lookup ---- */
 
+static bool holds_messages(const struct ops *ops, const struct view *view, const struct mail_folder_info *info)
+{
+	return info->number && !(info->attributes & MAIL_FOLDER_NOSELECT) && !(view->has_layout && ops->maildir);
+}
+
+/* The name that a message has among mail; false = no message's. */
+static bool plain_name(const struct view *view, const char *name, char plain_out[OPS_NAME_BYTES_MAX + 8])
+{
+	if (view->plain)
+		return view->plain(name, plain_out);
+	g_strlcpy(plain_out, name, OPS_NAME_BYTES_MAX + 8);
+	return true;
+}
+
 static int lookup_message(struct ops *ops, const struct view *view, struct mail_folder *dir, const char *name,
 	struct mail_waiter *waiter, struct ops_entry *entry_out)
 {
@@ -96,13 +148,13 @@ static int lookup_message(struct ops *ops, const struct view *view, struct mail_
 	int code;
 
 	mail_folder_info(ops->mail, dir, &info);
-	if (!info.number || info.attributes & MAIL_FOLDER_NOSELECT)
-		return 0;
-	if (!view->plain(name, plain) || !names_parse(plain, &uid))
+	if (!holds_messages(ops, view, &info) || !plain_name(view, name, plain) || !names_parse(plain, &uid))
 		return 0;
 	code = mail_folder_ready(ops->mail, dir, waiter, NULL);
 	if (code != 0)
 		return ops_result(code);
+	/* New mail comes all the time: that there is none of this name isn't worth remembering. */
+	entry_out->entry_timeout = 0;
 	mail_folder_info(ops->mail, dir, &info);
 	number = info.message_number;
 	if (!mail_message_find(ops->mail, dir, uid, &message) || !names_match(plain, &message, ops->names_uid))
@@ -137,19 +189,21 @@ int view_lookup(struct ops *ops, const struct view *view, struct mail_folder *di
 		mail_folder_unref(child);
 		return 0;
 	}
-	/* No event says when there is a folder of that name: it isn't remembered that there is none. */
+	/* "No such folder" holds until an event says otherwise, if one will. */
+	entry_out->entry_timeout = view->tells_folders ? OPS_CACHE_SECONDS : 0;
 	return lookup_message(ops, view, dir, name, waiter, entry_out);
 }
 
 /* ---- listing ---- */
 
-int view_opendir(struct ops *ops, struct mail_folder *dir, struct mail_waiter *waiter, uint64_t *handle_out)
+int view_opendir(struct ops *ops, const struct view *view, struct mail_folder *dir, struct mail_waiter *waiter,
+	uint64_t *handle_out)
 {
 	struct mail_folder_info info;
 	int code = mail_tree_fresh(ops->mail, false, waiter, NULL);
 
 	mail_folder_info(ops->mail, dir, &info);
-	if (code == 0 && info.number && !(info.attributes & MAIL_FOLDER_NOSELECT))
+	if (code == 0 && holds_messages(ops, view, &info))
 		code = mail_folder_fresh(ops->mail, dir, false, waiter, NULL);
 	if (code == 0) {
 		mail_folder_info(ops->mail, dir, &info);
@@ -164,7 +218,7 @@ static uint64_t parent_ino(struct ops *ops, const struct view *view, struct mail
 	struct mail_folder_info info = {0};
 
 	if (!parent)
-		return CONTROL_DIR_INO;
+		return view->above;
 	mail_folder_info(ops->mail, parent, &info);
 	mail_folder_unref(parent);
 	return view->folder_ino(info.number);
@@ -209,9 +263,12 @@ static bool is_folder(struct ops *ops, struct mail_folder *dir, const char *name
 
 /* As it is listed: a message never has the name of a folder beside it. */
 static void view_name(struct ops *ops, const struct view *view, struct mail_folder *dir, bool has_folders,
-	const struct mail_message *message, char *name_out)
+	uint32_t message_number, const struct mail_message *message, char *name_out)
 {
-	names_compose(message, ops->names_uid, name_out);
+	if (view->has_layout && ops->maildir)
+		names_maildir_compose(message, message_number, name_out);
+	else
+		names_compose(message, ops->names_uid, name_out);
 	if (!view->name)
 		return;
 	view->name(name_out, false);
@@ -245,7 +302,7 @@ static void emit_messages(struct ops *ops, const struct view *view, struct mail_
 				dirent.stat.st_ino = view->message_ino(message_number, messages[i].uid);
 				dirent.stat.st_mode = view->message_type;
 			}
-			view_name(ops, view, dir, info.subfolders > 0, &messages[i], name);
+			view_name(ops, view, dir, info.subfolders > 0, message_number, &messages[i], name);
 			if (!fn(ctx, &dirent))
 				return;
 			after = messages[i].uid;
@@ -262,24 +319,32 @@ static bool is_listed(struct ops *ops, struct mail_folder *dir, uint64_t handle)
 	return info.loaded && info.message_number == handle;
 }
 
+int view_emit_messages(struct ops *ops, const struct view *view, struct mail_folder *dir, uint64_t handle, off_t offset,
+	size_t expected, ops_dirent_fn fn, void *ctx)
+{
+	if (!is_listed(ops, dir, handle))
+		return -ESTALE;
+	emit_messages(ops, view, dir, (uint32_t)handle,
+		offset > OFFSET_MESSAGES ? (uint32_t)(offset - OFFSET_MESSAGES) : 0, expected, fn, ctx);
+	return is_listed(ops, dir, handle) ? 0 : -ESTALE;
+}
+
 int view_readdir(struct ops *ops, const struct view *view, struct mail_folder *dir, uint64_t handle, off_t offset,
 	size_t expected, ops_dirent_fn fn, void *ctx)
 {
 	struct mail_folder_info info;
-	bool is_root;
+	bool has_messages;
 
 	mail_folder_info(ops->mail, dir, &info);
-	is_root = info.number == 0;
-	if (!is_root && !is_listed(ops, dir, handle))
+	has_messages = info.number && !(view->has_layout && ops->maildir);
+	if (has_messages && !is_listed(ops, dir, handle))
 		return -ESTALE;
 	if (offset < OPS_OFFSET_DOTDOT &&
 		!ops_emit_dots(view->folder_ino(info.number), parent_ino(ops, view, dir), offset, fn, ctx))
 		return 0;
+	if (view->has_layout && offset < OFFSET_FOLDERS && !ops_maildir_emit_parts(ops, &info, offset, fn, ctx))
+		return 0;
 	if (offset < OFFSET_MESSAGES && !emit_folders(ops, view, dir, offset, fn, ctx))
 		return 0;
-	if (is_root)
-		return 0;
-	emit_messages(ops, view, dir, (uint32_t)handle,
-		offset > OFFSET_MESSAGES ? (uint32_t)(offset - OFFSET_MESSAGES) : 0, expected, fn, ctx);
-	return is_listed(ops, dir, handle) ? 0 : -ESTALE;
+	return has_messages ? view_emit_messages(ops, view, dir, handle, offset, expected, fn, ctx) : 0;
 }
