@@ -355,7 +355,8 @@ static void offer_ahead(struct fetch *fetch, const struct body *body, GBytes *by
 		.body = bytes};
 	const struct row *row = folder->listing ? listing_find(folder->listing, body->uid) : NULL;
 
-	if (!fetch->bulk || fetch->mail->sizes_trusted || body->parks.length || !row ||
+	/* who reads texts doesn't read the octets */
+	if (!fetch->bulk || fetch->mail->sizes_trusted || body->parks.length || !row || render_is_ahead(folder) ||
 		!(row->flags & ROW_SIZE_EXACT) || (row->flags & ROW_SIZE_CHANGED) ||
 		row->size_bytes != g_bytes_get_size(bytes) || !row->size_bytes || row->size_bytes > OFFER_BYTES_MAX)
 		return;

@@ -349,7 +349,8 @@ G_STATIC_ASSERT(VIEW_TEXT < VIEW_LIST && VIEW_ATTACHMENTS + MIME_ATTACHMENTS_MAX
 void render_init(struct mail *mail);
 void render_fini(struct mail *mail);                                            /* after the loop has stopped */
 void render_ahead(struct mail *mail, struct mail_folder *folder, uint32_t uid); /* loop only: its body has come */
-void render_park_text(struct mail *mail, struct park *park);                    /* park_fn, as are the next two */
+bool render_is_ahead(struct mail_folder *folder);            /* texts of it are read now, and made ahead */
+void render_park_text(struct mail *mail, struct park *park); /* park_fn, as are the next two */
 void render_park_list(struct mail *mail, struct park *park);
 void render_park_attachment(struct mail *mail, struct park *park); /* its place in need_bytes */
 /* What was made lately: a reference. Any thread. */

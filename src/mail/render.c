@@ -501,7 +501,7 @@ static void ahead_free(void *data)
 	g_free(ahead);
 }
 
-static bool texts_are_read(struct mail_folder *folder)
+bool render_is_ahead(struct mail_folder *folder)
 {
 	uint64_t asked_ms = atomic_load(&folder->text_asked_ms);
 
@@ -516,7 +516,7 @@ static void ahead_start(struct mail *mail, const struct ahead *ahead)
 	struct cache_body *raw;
 
 	key.view = VIEW_TEXT;
-	if (!texts_are_read(ahead->folder) || g_hash_table_contains(renderer->makings, &key) ||
+	if (!render_is_ahead(ahead->folder) || g_hash_table_contains(renderer->makings, &key) ||
 		text_is_known(mail, ahead->folder, &key) || !body_get(mail, ahead->folder, ahead->uid, &raw))
 		return;
 	making_queue(renderer, making_start(mail, ahead->folder, &key, TEXT, raw));
@@ -542,7 +542,7 @@ void render_ahead(struct mail *mail, struct mail_folder *folder, uint32_t uid)
 	struct renderer *renderer = mail->renderer;
 	struct ahead *ahead;
 
-	if (!renderer->threads_count || !texts_are_read(folder) || renderer->ahead.length >= AHEAD_WAITING_MAX)
+	if (!renderer->threads_count || !render_is_ahead(folder) || renderer->ahead.length >= AHEAD_WAITING_MAX)
 		return;
 	ahead = g_new(struct ahead, 1);
 	*ahead = (struct ahead){mail_folder_ref(folder), uid};

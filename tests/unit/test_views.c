@@ -961,6 +961,8 @@ static void test_all_that_is_fetched_ahead_is_made_ahead(void **state)
 	for (uint32_t uid = 4; uid <= 400; uid++)
 		assert_text(f, uid, message(f, uid)->bytes);
 	assert_int_equal(400, rendered(f));
+	/* nobody reads the octets: the kernel isn't given them */
+	assert_int_equal(0, fixture_events(f, MAIL_EVENT_MESSAGE_BODY));
 }
 
 /* Those that wait for their turn go with their folder. */
@@ -991,6 +993,7 @@ static void test_a_walk_over_octets_makes_no_text(void **state)
 	for (uint32_t uid = 1; uid <= 50; uid++)
 		assert_int_equal(0, read_code(f, uid));
 	assert_int_equal(0, rendered(f));
+	assert_true(fixture_events(f, MAIL_EVENT_MESSAGE_BODY) > 0);
 }
 
 int main(void)
