@@ -27,6 +27,7 @@ class Message:
     content: bytes
     internal_date: int
     flags: str = ""
+    emailid: str = ""  # what a scripted server with OBJECTID or X-GM-EXT-1 calls it
 
 
 PEOPLE = (

@@ -4,6 +4,7 @@
     model = Model({"INBOX": [message, …], "Sent/Ціни": {7: message, 9: b"…"}})   # a list numbers them from 1
     folder = model.folders["INBOX"]          # .messages {uid: Message}, .uidvalidity, .uidnext, .raw, .attributes
     Folder(raw=b'..', attributes=["\\\\Noselect"], delimiter=b".")          # hostile names: raw bytes as sent
+    Message(kind, content, internal_date, emailid="M1")                   # its EMAILID, or X-GM-MSGID
 """
 
 import email
@@ -92,6 +93,10 @@ def fetch_item(name, uid, message):
         date = time.gmtime(message.internal_date)
         return (f'INTERNALDATE "{date.tm_mday:2d}-{MONTHS[date.tm_mon - 1]}-{date.tm_year} '
                 f'{date.tm_hour:02d}:{date.tm_min:02d}:{date.tm_sec:02d} +0000"').encode()
+    if name == b"EMAILID" and message.emailid:
+        return b"EMAILID (%s)" % message.emailid.encode()
+    if name == b"X-GM-MSGID" and message.emailid:
+        return b"X-GM-MSGID " + message.emailid.encode()
     if name == b"ENVELOPE":
         return b"ENVELOPE " + envelope(message.content)
     if name.startswith((b"BODY[", b"BODY.PEEK[")):

@@ -579,6 +579,14 @@ def test_scripted_model_answers_as_generated():
         assert server.connections == 1 and server.lines[1].split()[1] == b"LOGIN"
 
 
+def test_scripted_ids():
+    message = generator.Message("plain", b"Subject: x\r\n\r\ny", 0, emailid="17")
+    with scripted.Scripted(scripted.Model({"INBOX": [message, b"Subject: z\r\n\r\n"]})) as server:
+        client = scripted_client(server)
+        assert client.uid("FETCH", "1:2", "(EMAILID X-GM-MSGID)")[1] == [
+            b"1 (UID 1 EMAILID (17) X-GM-MSGID 17)", b"2 (UID 2 EMAILID NIL X-GM-MSGID NIL)"]
+
+
 def test_scripted_handlers():
     handlers = {"NAMESPACE": [scripted.NOT_CONNECTED, None], "AUTHENTICATE": scripted.echo_authenticate}
     with scripted.Scripted(handlers=handlers, split=1) as server:
