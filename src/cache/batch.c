@@ -75,12 +75,31 @@ static uint32_t text_add(struct cache_batch *batch, const char *text)
 	return offset;
 }
 
-void cache_batch_clear(struct cache_batch *batch)
+static void clear(struct cache_batch *batch, enum row_kind kind)
 {
 	/* alone in front: whether a chunk clears is seen by its first row */
 	if (batch->last && batch->last->rows->len)
 		chunk_new(batch);
-	row_add(batch, ROW_CLEAR, 0);
+	row_add(batch, kind, 0);
+}
+
+void cache_batch_clear(struct cache_batch *batch)
+{
+	clear(batch, ROW_CLEAR);
+}
+
+void cache_batch_renumber(struct cache_batch *batch)
+{
+	clear(batch, ROW_RENUMBER);
+}
+
+void cache_batch_adopt(struct cache_batch *batch, uint32_t uidvalidity, GArray *named)
+{
+	struct op *op = chunk_new(batch);
+
+	row_add(batch, ROW_ADOPT, uidvalidity);
+	op->named = named;
+	op->bytes += named->len * sizeof(struct cache_named);
 }
 
 void cache_batch_put(struct cache_batch *batch, const struct cache_message *message)

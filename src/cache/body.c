@@ -160,8 +160,8 @@ void memory_clear(struct cache *cache)
 
 struct body_row {
 	uint32_t segment, hour;
-	uint64_t offset, length;
-	bool trusted;
+	uint64_t offset, length, origin;
+	bool trusted, sound;
 };
 
 int cache_key_form(const struct cache_key *key)
@@ -211,6 +211,8 @@ static bool row_find(struct cache *cache, const struct cache_key *key, struct bo
 							   (uint64_t)sqlite3_column_int64(query, 5) ||
 						   g_strcmp0((const char *)sqlite3_column_text(query, 6),
 							   cache->boot_id) == 0);
+			row_out->origin = (uint64_t)sqlite3_column_int64(query, 7);
+			row_out->sound = sqlite3_column_int(query, 8) != 0;
 		} else if (rc != SQLITE_DONE) {
 			cache_db_failed(cache, rc, NULL);
 		}
@@ -249,6 +251,8 @@ void body_report_bad(struct cache *cache, const struct cache_key *key, uint32_t 
 static struct cache_body *row_open(struct cache *cache, const struct cache_key *key, const struct body_row *row)
 {
 	struct segment *segment = segment_get(cache, row->segment);
+	struct cache_key owner = record_key(key, row->origin);
+	struct cache_body *body;
 	struct record record;
 	struct stat st;
 
@@ -258,8 +262,9 @@ static struct cache_body *row_open(struct cache *cache, const struct cache_key *
 			report_row(cache, OP_RECORD_BAD, key, row);
 		return NULL;
 	}
-	if (!io_read(segment->fd, &record, sizeof(record), row->offset) || !record_is(&record, key, row->length) ||
-		fstat(segment->fd, &st) != 0 || row->offset + sizeof(record) + row->length > (uint64_t)st.st_size ||
+	if (!row->sound || !io_read(segment->fd, &record, sizeof(record), row->offset) ||
+		!record_is(&record, &owner, row->length) || fstat(segment->fd, &st) != 0 ||
+		row->offset + sizeof(record) + row->length > (uint64_t)st.st_size ||
 		(!row->trusted && !record_digest_matches(segment->fd, row->offset, &record))) {
 		body_report_bad(cache, key, row->segment, row->offset);
 		segment_unref(segment);
@@ -267,7 +272,9 @@ static struct cache_body *row_open(struct cache *cache, const struct cache_key *
 	}
 	if (!row->trusted)
 		report_row(cache, OP_RECORD_GOOD, key, row);
-	return body_from_file(segment, row->offset + sizeof(record), row->length);
+	body = body_from_file(segment, row->offset + sizeof(record), row->length);
+	body->origin = row->origin;
+	return body;
 }
 
 /* Caller holds cache->lock. True = the index needn't be asked. */
@@ -286,12 +293,13 @@ static bool find_in_memory(struct cache *cache, const struct cache_key *key, str
 /* Neither cleared away nor dropped by another process since. */
 static bool is_in_place(const struct cache_body *body, const struct cache_key *key)
 {
+	struct cache_key owner = record_key(key, body->origin);
 	struct record record;
 	struct stat st;
 
 	return fstat(body->segment->fd, &st) == 0 && st.st_nlink &&
 	       io_read(body->segment->fd, &record, sizeof(record), body->offset - sizeof(record)) &&
-	       record_is(&record, key, body->length);
+	       record_is(&record, &owner, body->length);
 }
 
 /* True = the index needn't be asked. `drops_out`: for recent_put(). */
@@ -354,6 +362,12 @@ static bool fits(const struct cache *cache, uint64_t length)
 
 struct cache_body *cache_body_put(struct cache *cache, const struct cache_key *key, GBytes *bytes)
 {
+	return cache_body_put_identified(cache, key, bytes, &(struct cache_identity){0});
+}
+
+struct cache_body *cache_body_put_identified(
+	struct cache *cache, const struct cache_key *key, GBytes *bytes, const struct cache_identity *identity)
+{
 	struct cache_body *body, *there;
 	struct op *op;
 	uint64_t drops;
@@ -383,6 +397,7 @@ struct cache_body *cache_body_put(struct cache *cache, const struct cache_key *k
 		op = op_new(OP_BODY);
 		op->key = *key;
 		op->body = cache_body_ref(body);
+		op->identity = *identity;
 		op->bytes = body->length + BODY_OVERHEAD_BYTES;
 		queue_body(cache, op);
 	}
@@ -477,6 +492,35 @@ int cache_body_uids(
 	overlay(cache, &wanted, uids_out);
 	pthread_mutex_unlock(&cache->lock);
 	return code;
+}
+
+bool cache_body_any_identified(struct cache *cache, uint32_t folder)
+{
+	struct db *db;
+	sqlite3_stmt *query;
+	GHashTableIter iter;
+	gpointer op;
+	bool found;
+
+	if (cache->memory_only)
+		return false;
+	pthread_mutex_lock(&cache->lock);
+	/* what it is doing with them isn't in the index yet */
+	found = is_gone(cache->gone, folder, 0);
+	g_hash_table_iter_init(&iter, cache->pending);
+	while (!found && g_hash_table_iter_next(&iter, NULL, &op))
+		found = ((struct op *)op)->key.folder == folder && identity_is_known(&((struct op *)op)->identity);
+	pthread_mutex_unlock(&cache->lock);
+	db = found ? NULL : cache_reader(cache);
+	query = db ? db_statement(db, S_BODY_ANY_IDENTIFIED) : NULL;
+	if (query) {
+		sqlite3_bind_int64(query, 1, folder);
+		found = sqlite3_step(query) == SQLITE_ROW;
+		sqlite3_reset(query);
+	}
+	if (db)
+		cache_reader_done(cache, db);
+	return found;
 }
 
 int cache_body_lengths(

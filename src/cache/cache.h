@@ -21,6 +21,9 @@
  * once, for all else after it is applied (cache_flush() waits). Nothing blocks on the network;
  * reads may wait for the disk.
  *
+ * When a folder's messages are numbered anew, bodies whose identity the server told stay, hidden, until the listing is
+ * complete, and go to the messages that have it then (survive.c).
+ *
  * A damaged index is set aside (renamed) and rebuilt: folders and messages come again from the
  * server, bodies from scanning the segments.
  */
@@ -115,6 +118,17 @@ int cache_message_find(
 struct cache_batch;
 struct cache_batch *cache_batch_new(struct cache *cache, uint32_t folder);
 void cache_batch_clear(struct cache_batch *batch); /* first of all, drop this folder's messages and bodies */
+/*
+ * Instead of clear: the messages are numbered anew. Bodies with an identity that one message alone had are set aside,
+ * where nobody reads them, until cache_batch_adopt(), or clear, is applied.
+ */
+void cache_batch_renumber(struct cache_batch *batch);
+/*
+ * The listing is complete: a body that was set aside becomes that of the message `named` (struct cache_named) of the
+ * same identity, if no other has it; what isn't of this UIDVALIDITY then is dropped. Takes over `named`. With the
+ * folder's row put behind it in the same transaction.
+ */
+void cache_batch_adopt(struct cache_batch *batch, uint32_t uidvalidity, GArray *named);
 void cache_batch_put(struct cache_batch *batch, const struct cache_message *message);
 void cache_batch_flags(struct cache_batch *batch, uint32_t uid, uint32_t flags, const char *keywords);
 void cache_batch_size(struct cache_batch *batch, uint32_t uid, uint64_t size_bytes); /* now exact */
@@ -122,6 +136,10 @@ void cache_batch_drop(struct cache_batch *batch, uint32_t uid); /* gone on the s
 void cache_batch_folder(struct cache_batch *batch, const struct cache_folder *folder);
 /* Queues it; blocks while the queue is over its bound, which always ends (see writer.c). Frees it. */
 void cache_batch_submit(struct cache_batch *batch);
+
+/* Has the writer done with all that was queued up to the mark? */
+uint64_t cache_mark(struct cache *cache);
+bool cache_is_applied(struct cache *cache, uint64_t mark);
 
 #define CACHE_VIEW_MAX 0x3fffu
 /* What identifies a body. What is made of a body is kept like one, and goes with it when the message goes. */
@@ -131,6 +149,24 @@ struct cache_key {
 	uint32_t uid;
 	bool lf;       /* CRLF turned into LF */
 	uint16_t view; /* 0 = the octets themselves; else what was made of them, as the mail module numbers it */
+};
+
+/*
+ * What the server itself calls a message, whatever its number, told in one response with its octets: a digest of the
+ * id (EMAILID of RFC 8474, X-GM-MSGID), and how many octets came, before lines were changed. All zero = unknown.
+ */
+#define CACHE_ID_BYTES 16
+struct cache_identity {
+	uint8_t id[CACHE_ID_BYTES];
+	uint64_t octets;
+};
+/* NULL or "" for `id`, or no octets, is unknown. */
+void cache_identity_of(const char *id, uint64_t octets, struct cache_identity *identity_out);
+/* A message of a listing; the octets are what the server says they are. */
+struct cache_named {
+	struct cache_identity identity;
+	uint32_t uid;
+	bool ambiguous; /* the cache's; zero it */
 };
 
 /* A complete body: memory or a place in a file. Counted; readable as long as a reference is held. */
@@ -160,6 +196,11 @@ int cache_body_lengths(
  * STUCK_MS).
  */
 struct cache_body *cache_body_put(struct cache *cache, const struct cache_key *key, GBytes *bytes);
+/* The same, with what the server called it in the same breath. */
+struct cache_body *cache_body_put_identified(
+	struct cache *cache, const struct cache_key *key, GBytes *bytes, const struct cache_identity *identity);
+/* Are there any of this folder that could outlive a renumbering? */
+bool cache_body_any_identified(struct cache *cache, uint32_t folder);
 void cache_body_drop(struct cache *cache, const struct cache_key *key);
 
 /* A large body while it streams in: written to a file of its own, readable up to what has arrived. */
@@ -170,6 +211,8 @@ int cache_stream_open(struct cache *cache, const struct cache_key *key, uint64_t
 int cache_stream_write(struct cache_stream *stream, const void *bytes, size_t length, struct error *err);
 /* Any thread, while the stream is open. Reads only below what was written: returns bytes, 0 = nothing there yet. */
 ssize_t cache_stream_read(struct cache_stream *stream, uint64_t offset, void *buffer, size_t size, struct error *err);
+/* Before it is committed. */
+void cache_stream_identify(struct cache_stream *stream, const struct cache_identity *identity);
 /* Complete: becomes a cached body. Frees the stream. ERR_STORAGE when the length isn't the announced one. */
 int cache_stream_commit(struct cache_stream *stream, struct cache_body **body_out, struct error *err);
 void cache_stream_abort(struct cache_stream *stream); /* frees; nothing stays */

@@ -8,6 +8,10 @@
 
 #include "src/base/banned.h"
 
+/* Where the record bears another key than the row, the row must tell by itself that it is right. */
+#define BODY_IS_SOUND(b)                                                                                               \
+	"(" b "origin IS NULL OR " b "sum IS row_sum(" b "folder, " b "uid, " b "uidvalidity, " b "lf, " b "origin))"
+
 static const char *const statement_texts[S_COUNT] = {
 	[S_BEGIN] = "BEGIN IMMEDIATE",
 	[S_COMMIT] = "COMMIT",
@@ -24,6 +28,7 @@ static const char *const statement_texts[S_COUNT] = {
 	[S_FOLDER_UNKNOWN] = "UPDATE folder SET checked_at = 0, uidnext = 0, highestmodseq = 0, sum = row_sum(id, name,"
 			     " uidvalidity, 0, messages, 0, 0, attributes, number, message_number, delimiter, missing,"
 			     " mtime, flags_mtime) WHERE id = ?1",
+	[S_FOLDER_LISTED] = "SELECT uidvalidity FROM folder WHERE id = ?1 AND checked_at <> 0",
 	[S_FOLDER_DROP] = "DELETE FROM folder WHERE id = ?1",
 	[S_FOLDER_ID] = "SELECT id FROM folder_name WHERE name = ?1",
 	[S_FOLDER_NAME] = "SELECT name FROM folder_name WHERE id = ?1",
@@ -36,6 +41,7 @@ static const char *const statement_texts[S_COUNT] = {
 		       " ORDER BY id",
 	[S_MESSAGE] = "SELECT id, flags, size, size_exact, date, stem, sender, recipient, subject, message_id,"
 		      " keywords, emailid FROM message WHERE id = ?1",
+	[S_MESSAGE_IDS] = "SELECT id, emailid FROM message WHERE id BETWEEN ?1 AND ?2 AND emailid IS NOT NULL",
 	[S_MESSAGE_PUT] = "INSERT OR REPLACE INTO message VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12,"
 			  " row_sum(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12))",
 	[S_MESSAGE_FLAGS] =
@@ -45,17 +51,27 @@ static const char *const statement_texts[S_COUNT] = {
 			   " sender, recipient, subject, message_id, keywords, emailid) WHERE id = ?1",
 	[S_MESSAGE_DROP] = "DELETE FROM message WHERE id = ?1",
 	[S_MESSAGES_DROP] = "DELETE FROM message WHERE id BETWEEN ?1 AND ?2",
-	[S_BODY] = "SELECT b.segment, b.offset, b.length, b.hour, b.checked, s.synced, s.boot FROM body b"
-		   " JOIN segment s ON s.id = b.segment"
-		   " WHERE b.folder = ?1 AND b.uid = ?2 AND b.uidvalidity = ?3 AND b.lf = ?4",
+	[S_BODY] = "SELECT b.segment, b.offset, b.length, b.hour, b.checked, s.synced, s.boot, b.origin,"
+		   " " BODY_IS_SOUND("b.") " FROM body b"
+					   " JOIN segment s ON s.id = b.segment"
+					   " WHERE b.folder = ?1 AND b.uid = ?2 AND b.uidvalidity = ?3 AND b.lf = ?4",
 	[S_BODY_UIDS] = "SELECT uid FROM body WHERE folder = ?1 AND uidvalidity = ?2 AND lf = ?3 ORDER BY uid",
 	[S_BODY_LENGTHS] = "SELECT uid, length FROM body WHERE folder = ?1 AND uidvalidity = ?2 AND lf = ?3",
-	[S_BODY_PUT] = "INSERT INTO body VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0) ON CONFLICT DO NOTHING",
+	/* message octets alone: what is made of them is soon made again */
+	[S_BODY_IDENTIFIED] = "SELECT uid, uidvalidity, lf, identity, octets, origin, " BODY_IS_SOUND(
+		"") " FROM body WHERE folder = ?1 AND lf < 2 AND identity IS NOT NULL",
+	[S_BODY_ANY_IDENTIFIED] = "SELECT 1 FROM body WHERE folder = ?1 AND lf < 2 AND identity IS NOT NULL LIMIT 1",
+	[S_BODY_RENAME] = "UPDATE OR IGNORE body SET uid = ?5, uidvalidity = ?6, origin = ?7,"
+			  " sum = row_sum(?1, ?5, ?6, ?4, ?7)"
+			  " WHERE folder = ?1 AND uid = ?2 AND uidvalidity = ?3 AND lf = ?4",
+	[S_BODY_PUT] = "INSERT INTO body VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?9, ?10, NULL, NULL)"
+		       " ON CONFLICT DO NOTHING",
 	/* each drop tells what it dropped, whose records then are killed */
 	[S_BODY_DROP] = "DELETE FROM body WHERE folder = ?1 AND uid = ?2 AND uidvalidity = ?3 AND lf = ?4"
 			" RETURNING segment, offset",
 	[S_BODY_DROP_UID] = "DELETE FROM body WHERE folder = ?1 AND uid = ?2 RETURNING segment, offset",
 	[S_BODY_DROP_FOLDER] = "DELETE FROM body WHERE folder = ?1 RETURNING segment, offset",
+	[S_BODY_DROP_OTHERS] = "DELETE FROM body WHERE folder = ?1 AND uidvalidity <> ?2 RETURNING segment, offset",
 	[S_BODY_DROP_AT] = "DELETE FROM body WHERE folder = ?1 AND uid = ?2 AND uidvalidity = ?3 AND lf = ?4"
 			   " AND segment = ?5 AND offset = ?6",
 	[S_BODY_DROP_SEGMENT] = "DELETE FROM body WHERE segment = ?1",
@@ -67,8 +83,9 @@ static const char *const statement_texts[S_COUNT] = {
 			" AND hour < ?5",
 	[S_BODY_MOVE] = "UPDATE body SET segment = ?5, offset = ?6, checked = 0 WHERE folder = ?1 AND uid = ?2"
 			" AND uidvalidity = ?3 AND lf = ?4 AND segment = ?7 AND offset = ?8",
-	[S_BODY_OF_SEGMENT] = "SELECT folder, uid, uidvalidity, lf, offset, length FROM body WHERE segment = ?1"
-			      " AND hour >= ?2 ORDER BY offset",
+	[S_BODY_OF_SEGMENT] = "SELECT folder, uid, uidvalidity, lf, offset, length, origin, " BODY_IS_SOUND(
+		"") " FROM body WHERE segment = ?1"
+		    " AND hour >= ?2 ORDER BY offset",
 	[S_SEGMENT_NEW] = "INSERT INTO segment(bytes, synced, boot, own, stamp) VALUES(?1, 0, ?2, ?3, ?4)",
 	[S_SEGMENT_GROWN] = "UPDATE segment SET bytes = ?2, boot = ?3 WHERE id = ?1",
 	[S_SEGMENT_SYNCED] = "UPDATE segment SET synced = ?2 WHERE id = ?1",

@@ -19,7 +19,7 @@ struct candidate {
 
 struct moved {
 	struct cache_key key;
-	uint64_t offset, length;
+	uint64_t offset, length, origin;
 	uint32_t to_segment;
 	uint64_t to_offset;
 };
@@ -69,7 +69,8 @@ static GArray *bodies_since(struct cache *cache, uint32_t segment, uint32_t hour
 						     .uid = (uint32_t)sqlite3_column_int64(query, 1),
 						     .uidvalidity = (uint32_t)sqlite3_column_int64(query, 2)},
 				.offset = (uint64_t)sqlite3_column_int64(query, 4),
-				.length = (uint64_t)sqlite3_column_int64(query, 5)};
+				.length = (uint64_t)sqlite3_column_int64(query, 5),
+				.origin = (uint64_t)sqlite3_column_int64(query, 6)};
 
 			cache_key_set_form(&body.key, sqlite3_column_int(query, 3));
 			*bytes_out += body.length + sizeof(struct record);
@@ -89,9 +90,10 @@ static void carry(struct cache *cache, int fd, GArray *bodies)
 
 	for (guint i = 0; i < bodies->len; i++) {
 		struct moved body = g_array_index(bodies, struct moved, i);
+		struct cache_key owner = record_key(&body.key, body.origin);
 		struct record record;
 
-		if (io_read(fd, &record, sizeof(record), body.offset) && record_is(&record, &body.key, body.length) &&
+		if (io_read(fd, &record, sizeof(record), body.offset) && record_is(&record, &owner, body.length) &&
 			appender_carry(cache, fd, body.offset, &record, &body.to_segment, &body.to_offset))
 			g_array_index(bodies, struct moved, kept++) = body;
 	}

@@ -26,7 +26,7 @@ static int failed(struct db *db)
 /* ---- bodies ---- */
 
 int index_body_put(struct db *db, const struct cache_key *key, uint32_t segment, uint64_t offset, uint64_t length,
-	uint32_t hour, bool *inserted_out)
+	const struct cache_identity *identity, bool *inserted_out)
 {
 	sqlite3_stmt *insert = db_statement(db, S_BODY_PUT);
 	int rc;
@@ -37,7 +37,11 @@ int index_body_put(struct db *db, const struct cache_key *key, uint32_t segment,
 	sqlite3_bind_int64(insert, 5, segment);
 	sqlite3_bind_int64(insert, 6, (int64_t)offset);
 	sqlite3_bind_int64(insert, 7, (int64_t)length);
-	sqlite3_bind_int64(insert, 8, hour);
+	sqlite3_bind_int64(insert, 8, hour_now());
+	if (identity && identity_is_known(identity)) {
+		sqlite3_bind_blob(insert, 9, identity->id, sizeof(identity->id), SQLITE_STATIC);
+		sqlite3_bind_int64(insert, 10, (int64_t)identity->octets);
+	}
 	rc = db_run(insert);
 	*inserted_out = rc == SQLITE_OK && sqlite3_changes(db->handle) == 1;
 	return rc;
@@ -97,6 +101,17 @@ static int bodies_drop_folder(struct cache *cache, struct db *db, uint32_t folde
 	return drop_bodies(cache, db, drop);
 }
 
+static int bodies_drop_others(struct cache *cache, struct db *db, uint32_t folder, uint32_t uidvalidity)
+{
+	sqlite3_stmt *drop = db_statement(db, S_BODY_DROP_OTHERS);
+
+	if (drop) {
+		sqlite3_bind_int64(drop, 1, folder);
+		sqlite3_bind_int64(drop, 2, uidvalidity);
+	}
+	return drop_bodies(cache, db, drop);
+}
+
 static int bodies_drop_uid(struct cache *cache, struct db *db, uint32_t folder, uint32_t uid)
 {
 	sqlite3_stmt *drop = db_statement(db, S_BODY_DROP_UID);
@@ -132,7 +147,7 @@ static int at_place(struct db *db, enum statement which, const struct op *op)
 static int body_put(struct cache *cache, struct db *db, struct op *op)
 {
 	bool inserted;
-	int rc = index_body_put(db, &op->key, op->segment, op->offset, op->body->length, hour_now(), &inserted);
+	int rc = index_body_put(db, &op->key, op->segment, op->offset, op->body->length, &op->identity, &inserted);
 
 	/* another process was first */
 	op->second = rc == SQLITE_OK && !inserted;
@@ -162,7 +177,7 @@ static int body_streamed(struct cache *cache, struct db *db, struct op *op)
 	if (rc != SQLITE_OK)
 		return rc;
 	op->segment = (uint32_t)sqlite3_last_insert_rowid(db->handle);
-	rc = index_body_put(db, &op->key, op->segment, op->offset, op->body->length, hour_now(), &inserted);
+	rc = index_body_put(db, &op->key, op->segment, op->offset, op->body->length, &op->identity, &inserted);
 	if (rc != SQLITE_OK)
 		return rc;
 	name = segment_name(op->segment);
@@ -231,19 +246,22 @@ static int by_folder(struct db *db, enum statement which, uint32_t folder)
 	return db_run(statement);
 }
 
-/* Messages and bodies go, and until the next folder_put the listing counts as unknown. */
-static int folder_clear(struct cache *cache, struct db *db, uint32_t folder)
+/* Messages and bodies go, but for what is set aside, and until the next folder_put the listing counts as unknown. */
+static int folder_clear(struct cache *cache, struct db *db, uint32_t folder, bool renumber)
 {
 	sqlite3_stmt *drop = db_statement(db, S_MESSAGES_DROP);
 	int rc;
 
 	if (!drop)
 		return failed(db);
+	rc = renumber ? bodies_set_aside(db, folder) : SQLITE_OK;
+	if (rc != SQLITE_OK)
+		return rc;
 	sqlite3_bind_int64(drop, 1, message_id(folder, 0));
 	sqlite3_bind_int64(drop, 2, message_id(folder, UINT32_MAX));
 	rc = db_run(drop);
 	if (rc == SQLITE_OK)
-		rc = bodies_drop_folder(cache, db, folder);
+		rc = renumber ? bodies_drop_others(cache, db, folder, 0) : bodies_drop_folder(cache, db, folder);
 	return rc == SQLITE_OK ? by_folder(db, S_FOLDER_UNKNOWN, folder) : rc;
 }
 
@@ -280,7 +298,13 @@ static int rows_apply(struct cache *cache, struct db *db, const struct op *op)
 
 		switch (row->kind) {
 		case ROW_CLEAR:
-			rc = folder_clear(cache, db, op->key.folder);
+		case ROW_RENUMBER:
+			rc = folder_clear(cache, db, op->key.folder, row->kind == ROW_RENUMBER);
+			break;
+		case ROW_ADOPT:
+			rc = bodies_take_over(db, op->key.folder, row->uid, op->named);
+			if (rc == SQLITE_OK)
+				rc = bodies_drop_others(cache, db, op->key.folder, row->uid);
 			break;
 		case ROW_PUT:
 			rc = message_put(db, op, row);
@@ -323,7 +347,7 @@ int index_apply(struct cache *cache, struct db *db, struct op *op)
 	case OP_FOLDER:
 		return folder_put(db, &op->folder);
 	case OP_FOLDER_DROP:
-		rc = folder_clear(cache, db, op->key.folder);
+		rc = folder_clear(cache, db, op->key.folder, false);
 		return rc == SQLITE_OK ? by_folder(db, S_FOLDER_DROP, op->key.folder) : rc;
 	case OP_ROWS:
 		return rows_apply(cache, db, op);

@@ -32,7 +32,7 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 
-#define SCHEMA_VERSION 3
+#define SCHEMA_VERSION 4
 #define FOLDER_UNSTORED 0x80000000u  /* ids from here on are in no index: stored ones end at INT32_MAX */
 #define TEXT_BYTES_MAX 4096u         /* one text field of a row */
 #define BATCH_UNITS_MAX 2000u        /* rows and bodies of one transaction */
@@ -126,6 +126,7 @@ enum statement {
 	S_FOLDERS,
 	S_FOLDER_PUT,
 	S_FOLDER_UNKNOWN,
+	S_FOLDER_LISTED,
 	S_FOLDER_DROP,
 	S_FOLDER_ID,
 	S_FOLDER_NAME,
@@ -136,6 +137,7 @@ enum statement {
 	S_NUMBER_PUT,
 	S_MESSAGES,
 	S_MESSAGE,
+	S_MESSAGE_IDS,
 	S_MESSAGE_PUT,
 	S_MESSAGE_FLAGS,
 	S_MESSAGE_SIZE,
@@ -144,10 +146,14 @@ enum statement {
 	S_BODY,
 	S_BODY_UIDS,
 	S_BODY_LENGTHS,
+	S_BODY_IDENTIFIED,
+	S_BODY_ANY_IDENTIFIED,
+	S_BODY_RENAME,
 	S_BODY_PUT,
 	S_BODY_DROP,
 	S_BODY_DROP_UID,
 	S_BODY_DROP_FOLDER,
+	S_BODY_DROP_OTHERS,
 	S_BODY_DROP_AT,
 	S_BODY_DROP_SEGMENT,
 	S_BODY_DROP_BEYOND,
@@ -214,13 +220,13 @@ enum op_kind {
 	OP_HOUSEKEEP,   /* nothing but what follows each transaction */
 };
 
-enum row_kind { ROW_CLEAR, ROW_PUT, ROW_FLAGS, ROW_SIZE, ROW_DROP };
+enum row_kind { ROW_CLEAR, ROW_RENUMBER, ROW_ADOPT, ROW_PUT, ROW_FLAGS, ROW_SIZE, ROW_DROP };
 
 #define ROW_TEXTS 7
 /* Texts are offsets into the chunk's arena; 0 = NULL. */
 struct row_op {
 	enum row_kind kind;
-	uint32_t uid;
+	uint32_t uid; /* ROW_ADOPT: UIDVALIDITY */
 	uint32_t flags;
 	bool size_exact;
 	uint64_t size_bytes;
@@ -241,7 +247,9 @@ struct op {
 	bool has_folder;
 	GArray *rows;
 	GByteArray *arena;
+	GArray *named; /* of its ROW_ADOPT */
 	struct cache_body *body;
+	struct cache_identity identity;
 	uint32_t segment; /* where it is now */
 	uint64_t offset;  /* of the record */
 	int file_fd;      /* OP_STREAMED: holds the lock until the row is there; -1 = none */
@@ -271,13 +279,23 @@ void cache_touch(struct cache *cache, const struct cache_key *key, uint32_t hour
 
 /* Rows of a transaction (index.c). An SQLite code; bad input is cut, never refused. */
 int index_apply(struct cache *cache, struct db *db, struct op *op);
+/* `identity` NULL = unknown */
 int index_body_put(struct db *db, const struct cache_key *key, uint32_t segment, uint64_t offset, uint64_t length,
-	uint32_t hour, bool *inserted_out);
+	const struct cache_identity *identity, bool *inserted_out);
 void cache_key_bind(sqlite3_stmt *statement, const struct cache_key *key); /* parameters 1 to 4 */
 /* lf and view as one number: in the index, and in a record's flags. */
 int cache_key_form(const struct cache_key *key);
 void cache_key_set_form(struct cache_key *key, int form);
 uint16_t record_flags_of(const struct cache_key *key);
+
+/* ---- bodies whose messages get other numbers (survive.c) ---- */
+
+bool identity_is_known(const struct cache_identity *identity);
+/* Whose the record says that it is: `origin` (UIDVALIDITY << 32 | UID), where a row has one. */
+struct cache_key record_key(const struct cache_key *key, uint64_t origin);
+/* In a transaction. An SQLite code. What isn't set aside, or taken over, is left as it is. */
+int bodies_set_aside(struct db *db, uint32_t folder);
+int bodies_take_over(struct db *db, uint32_t folder, uint32_t uidvalidity, GArray *named);
 
 /* ---- segments (segment.c) ---- */
 
@@ -328,6 +346,7 @@ struct cache_body {
 	GBytes *bytes; /* or: */
 	struct segment *segment;
 	uint64_t offset; /* of the first octet */
+	uint64_t origin; /* of its row: see record_key() */
 };
 struct cache_body *body_from_bytes(GBytes *bytes);
 /* Takes over the reference. */

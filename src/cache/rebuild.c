@@ -33,7 +33,8 @@ static const char schema[] =
 	" subject, message_id, keywords, emailid, sum);"
 	"CREATE TABLE segment(id INTEGER PRIMARY KEY AUTOINCREMENT, bytes, synced, boot, own, stamp);"
 	"CREATE TABLE body(folder INTEGER, uid INTEGER, uidvalidity INTEGER, lf INTEGER, segment INTEGER,"
-	" offset INTEGER, length INTEGER, hour INTEGER, checked INTEGER,"
+	" offset INTEGER, length INTEGER, hour INTEGER, checked INTEGER, identity BLOB, octets INTEGER,"
+	" origin INTEGER, sum INTEGER,"
 	" PRIMARY KEY(folder, uid, uidvalidity, lf)) WITHOUT ROWID;"
 	"CREATE INDEX body_segment ON body(segment);";
 
@@ -174,7 +175,7 @@ static int body_scan(struct db *db, uint32_t segment, uint64_t offset, const str
 		.view = GUINT16_FROM_LE(record->flags) >> RECORD_VIEW_SHIFT};
 	bool inserted;
 
-	return index_body_put(db, &key, segment, offset, GUINT64_FROM_LE(record->length), hour_now(), &inserted);
+	return index_body_put(db, &key, segment, offset, GUINT64_FROM_LE(record->length), NULL, &inserted);
 }
 
 /* Up to the first header that isn't one. The octets are checked when they are read. */

@@ -20,6 +20,7 @@ struct cache_stream {
 	struct cache *cache;
 	struct cache_key key;
 	struct record record;
+	struct cache_identity identity;
 	struct digest *digest;
 	int fd;
 	char *name; /* NULL = the file has none: it isn't kept */
@@ -165,6 +166,7 @@ static void keep(struct cache_stream *stream, struct cache_body *body)
 	struct op *op = op_new(OP_STREAMED);
 
 	op->key = stream->key;
+	op->identity = stream->identity;
 	op->body = cache_body_ref(body);
 	op->offset = stream->record_offset;
 	op->file_bytes = stream->body_offset + stream->length;
@@ -176,6 +178,11 @@ static void keep(struct cache_stream *stream, struct cache_body *body)
 	else
 		queue_body(cache, op);
 	pthread_mutex_unlock(&cache->lock);
+}
+
+void cache_stream_identify(struct cache_stream *stream, const struct cache_identity *identity)
+{
+	stream->identity = *identity;
 }
 
 int cache_stream_commit(struct cache_stream *stream, struct cache_body **body_out, struct error *err)

@@ -8,7 +8,8 @@
 
 struct stored {
 	struct cache_key key;
-	uint64_t offset, length;
+	uint64_t offset, length, origin;
+	bool sound;
 };
 
 static int collect_segments(struct cache *cache, GArray *ids, struct error *err)
@@ -45,7 +46,9 @@ static int collect_bodies(struct cache *cache, uint32_t segment, GArray *bodies,
 					      .uid = (uint32_t)sqlite3_column_int64(query, 1),
 					      .uidvalidity = (uint32_t)sqlite3_column_int64(query, 2)},
 			.offset = (uint64_t)sqlite3_column_int64(query, 4),
-			.length = (uint64_t)sqlite3_column_int64(query, 5)};
+			.length = (uint64_t)sqlite3_column_int64(query, 5),
+			.origin = (uint64_t)sqlite3_column_int64(query, 6),
+			.sound = sqlite3_column_int(query, 7) != 0};
 
 		cache_key_set_form(&body.key, sqlite3_column_int(query, 3));
 		g_array_append_val(bodies, body);
@@ -59,11 +62,11 @@ static int collect_bodies(struct cache *cache, uint32_t segment, GArray *bodies,
 
 static bool body_is_whole(const struct segment *segment, const struct stored *body)
 {
+	struct cache_key owner = record_key(&body->key, body->origin);
 	struct record record;
 
-	return segment && io_read(segment->fd, &record, sizeof(record), body->offset) &&
-	       record_is(&record, &body->key, body->length) &&
-	       record_digest_matches(segment->fd, body->offset, &record);
+	return segment && body->sound && io_read(segment->fd, &record, sizeof(record), body->offset) &&
+	       record_is(&record, &owner, body->length) && record_digest_matches(segment->fd, body->offset, &record);
 }
 
 /* Returns how many were damaged. */

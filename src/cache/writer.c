@@ -58,6 +58,8 @@ void op_free(struct op *op)
 		g_array_unref(op->rows);
 	if (op->arena)
 		g_byte_array_unref(op->arena);
+	if (op->named)
+		g_array_unref(op->named);
 	if (op->file_fd >= 0) {
 		/* readers' descriptors are duplicates, which would keep the lock */
 		flock(op->file_fd, LOCK_UN);
@@ -114,6 +116,11 @@ static void gone_done(struct cache *cache, uint32_t folder, uint32_t uid, uint64
 }
 
 /* Calls fn for each (folder, uid) that the op drops; uid 0 = the folder's all. */
+static bool clears(enum row_kind kind)
+{
+	return kind == ROW_CLEAR || kind == ROW_RENUMBER;
+}
+
 static unsigned for_each_drop(struct cache *cache, const struct op *op,
 	void (*fn)(struct cache *cache, uint32_t folder, uint32_t uid, uint64_t seq))
 {
@@ -126,9 +133,9 @@ static unsigned for_each_drop(struct cache *cache, const struct op *op,
 	for (guint i = 0; op->rows && i < op->rows->len; i++) {
 		const struct row_op *row = &g_array_index(op->rows, struct row_op, i);
 
-		if (row->kind != ROW_CLEAR && row->kind != ROW_DROP)
+		if (!clears(row->kind) && row->kind != ROW_DROP)
 			continue;
-		fn(cache, op->key.folder, row->kind == ROW_CLEAR ? 0 : row->uid, op->seq);
+		fn(cache, op->key.folder, clears(row->kind) ? 0 : row->uid, op->seq);
 		count++;
 	}
 	return count;
@@ -226,12 +233,32 @@ void cache_flush(struct cache *cache)
 	pthread_mutex_unlock(&cache->lock);
 }
 
+uint64_t cache_mark(struct cache *cache)
+{
+	uint64_t mark;
+
+	pthread_mutex_lock(&cache->lock);
+	mark = cache->queued_seq;
+	pthread_mutex_unlock(&cache->lock);
+	return mark;
+}
+
+bool cache_is_applied(struct cache *cache, uint64_t mark)
+{
+	bool applied;
+
+	pthread_mutex_lock(&cache->lock);
+	applied = cache->applied_seq >= mark;
+	pthread_mutex_unlock(&cache->lock);
+	return applied;
+}
+
 /* ---- one transaction ---- */
 
 static bool clears_folder(const struct op *op)
 {
 	return op->kind == OP_FOLDER_DROP ||
-	       (op->kind == OP_ROWS && op->rows->len && g_array_index(op->rows, struct row_op, 0).kind == ROW_CLEAR);
+	       (op->kind == OP_ROWS && op->rows->len && clears(g_array_index(op->rows, struct row_op, 0).kind));
 }
 
 /* A folder that lost a change stays as it is until it is cleared. */
