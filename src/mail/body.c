@@ -457,6 +457,20 @@ static bool stream_size(struct mail *mail, const struct look *look, uint64_t *si
 	return found;
 }
 
+/* Of a body that is here although nobody has learned its size: as of now all say the same. */
+static void size_park(struct mail *mail, struct park *park)
+{
+	struct cache_body *body;
+	struct look look;
+
+	look_at(mail, park->folder, park->uid, &look);
+	if (!look.exact && find(mail, &look, &body) == 1) {
+		body_size_learn(mail, park->folder, park->uid, cache_body_length(body), !look.key.lf);
+		cache_body_unref(body);
+	}
+	park_finish(park, 0, NULL);
+}
+
 int mail_message_size(struct mail *mail, struct mail_folder *folder, uint32_t uid, uint64_t *size_out,
 	struct mail_waiter *waiter, struct error *err)
 {
@@ -475,8 +489,8 @@ int mail_message_size(struct mail *mail, struct mail_folder *folder, uint32_t ui
 	if (find(mail, &look, &body) == 1) {
 		*size_out = cache_body_length(body);
 		cache_body_unref(body);
-		size_tell(mail, folder, &look.key, *size_out);
-		return 0;
+		/* whoever is told this looks at the row next */
+		return look.listed ? park_new(mail, waiter, size_park, folder, uid, 0, false) : 0;
 	}
 	if (stream_size(mail, &look, size_out))
 		return 0;
