@@ -156,6 +156,7 @@ enum step fetch_assign(struct imap_parser *p)
 		[ITEM_SIZE] = IMAP_FETCH_SIZE,
 		[ITEM_MODSEQ] = IMAP_FETCH_MODSEQ,
 		[ITEM_EMAILID] = IMAP_FETCH_EMAILID,
+		[ITEM_GM_MSGID] = IMAP_FETCH_EMAILID | IMAP_FETCH_GM_MSGID,
 		[ITEM_BODY] = IMAP_FETCH_BODY,
 		[ITEM_HEADER] = IMAP_FETCH_HEADER,
 		[ITEM_ENVELOPE] = IMAP_FETCH_ENVELOPE,
@@ -172,12 +173,12 @@ enum step fetch_assign(struct imap_parser *p)
 		return step_broken(p, "a message that is no string");
 	if (item == ITEM_IGNORED || !accept(fetch, item, value))
 		return STEP_VALUE;
-	if (item == ITEM_GM_MSGID) {
-		if (fetch->items & IMAP_FETCH_EMAILID) /* both identify the message: the standard's wins */
-			return STEP_VALUE;
-		item = ITEM_EMAILID;
-	}
-	p->fetch_values[item] = *value;
+	/* both identify the message: the standard's wins */
+	if (item == ITEM_GM_MSGID && (fetch->items & IMAP_FETCH_EMAILID))
+		return STEP_VALUE;
+	if (item == ITEM_EMAILID)
+		fetch->items &= ~(uint32_t)IMAP_FETCH_GM_MSGID;
+	p->fetch_values[item == ITEM_GM_MSGID ? ITEM_EMAILID : item] = *value;
 	fetch->items |= bits[item];
 	return STEP_VALUE;
 }

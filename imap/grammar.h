@@ -113,11 +113,12 @@ enum imap_fetch_items {
 	IMAP_FETCH_INTERNALDATE = 1 << 2,
 	IMAP_FETCH_SIZE = 1 << 3,
 	IMAP_FETCH_MODSEQ = 1 << 4,
-	IMAP_FETCH_EMAILID = 1 << 5, /* EMAILID (atom) or X-GM-MSGID as decimal text */
+	IMAP_FETCH_EMAILID = 1 << 5, /* EMAILID (atom), or X-GM-MSGID as decimal text */
 	IMAP_FETCH_BODY = 1 << 6,    /* BODY[] */
 	IMAP_FETCH_HEADER = 1 << 7,  /* BODY[HEADER] or BODY[HEADER.FIELDS …] */
 	IMAP_FETCH_ENVELOPE = 1 << 8,
 	IMAP_FETCH_BODYSTRUCTURE = 1 << 9,
+	IMAP_FETCH_GM_MSGID = 1 << 10, /* with EMAILID: it is X-GM-MSGID's */
 };
 
 struct imap_fetch {

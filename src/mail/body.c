@@ -308,7 +308,7 @@ static int lines_copy(struct cache_body *raw, struct cache_stream *to, uint64_t 
 }
 
 static int lines_store(struct mail *mail, const struct cache_key *key, struct cache_body *raw,
-	struct cache_body **body_out, struct error *err)
+	const struct cache_identity *identity, struct cache_body **body_out, struct error *err)
 {
 	struct cache_stream *stream;
 	uint64_t length = 0;
@@ -323,16 +323,20 @@ static int lines_store(struct mail *mail, const struct cache_key *key, struct ca
 		cache_stream_abort(stream);
 		return code;
 	}
+	cache_stream_identify(stream, identity);
 	return cache_stream_commit(stream, body_out, err);
 }
 
-int body_stream_commit(struct mail *mail, struct streaming *s, struct error *err)
+int body_stream_commit(struct mail *mail, struct streaming *s, const char *emailid, struct error *err)
 {
 	struct mail_folder *folder = mail_folder_ref(s->folder);
 	struct cache_key key = body_key(mail, folder, s->uid), raw_key = key;
 	struct cache_body *body = NULL, *raw = NULL;
+	struct cache_identity identity;
 	int code;
 
+	cache_identity_of(emailid, s->length, &identity);
+	cache_stream_identify(s->stream, &identity);
 	/* no reader may be in the stream while it turns into a body */
 	pthread_rwlock_wrlock(&mail->streams_lock);
 	g_queue_remove(&mail->streams, s);
@@ -341,7 +345,7 @@ int body_stream_commit(struct mail *mail, struct streaming *s, struct error *err
 	if (!code && key.lf) {
 		raw_key.lf = false;
 		raw = body;
-		code = lines_store(mail, &key, raw, &body, err);
+		code = lines_store(mail, &key, raw, &identity, &body, err);
 		cache_body_drop(mail->cache, &raw_key);
 		cache_body_unref(raw);
 	}

@@ -364,11 +364,12 @@ static void offer_ahead(struct fetch *fetch, const struct body *body, GBytes *by
 	mail_emit(fetch->mail, &event);
 }
 
-static void deliver_memory(struct fetch *fetch, struct body *body)
+static void deliver_memory(struct fetch *fetch, struct body *body, const char *emailid)
 {
 	struct mail *mail = fetch->mail;
 	struct cache_key key = body_key(mail, fetch->folder, body->uid);
 	struct cache_body *stored;
+	struct cache_identity identity;
 	size_t length = fetch->length;
 	GBytes *bytes;
 	struct error err;
@@ -382,10 +383,11 @@ static void deliver_memory(struct fetch *fetch, struct body *body)
 		return;
 	}
 	sizes_told(fetch, body, length);
+	cache_identity_of(emailid, length, &identity);
 	if (mail->config.eol_lf)
 		length = lines_turn(fetch->memory, length);
 	bytes = g_bytes_new_take(g_steal_pointer(&fetch->memory), length);
-	stored = cache_body_put(mail->cache, &key, bytes);
+	stored = cache_body_put_identified(mail->cache, &key, bytes, &identity);
 	offer_ahead(fetch, body, bytes);
 	g_bytes_unref(bytes);
 	if (mail->config.eol_lf)
@@ -396,7 +398,7 @@ static void deliver_memory(struct fetch *fetch, struct body *body)
 	body_over(mail, body, 0, NULL);
 }
 
-static void deliver_stream(struct fetch *fetch, struct body *body)
+static void deliver_stream(struct fetch *fetch, struct body *body, const char *emailid)
 {
 	struct mail *mail = fetch->mail;
 	struct streaming *s = g_steal_pointer(&fetch->streaming);
@@ -404,7 +406,7 @@ static void deliver_stream(struct fetch *fetch, struct body *body)
 	int code;
 
 	literal_forget(fetch);
-	code = body_stream_commit(mail, s, &err);
+	code = body_stream_commit(mail, s, emailid, &err);
 	if (code) {
 		storage_failed(fetch, body, &err);
 		return;
@@ -413,16 +415,16 @@ static void deliver_stream(struct fetch *fetch, struct body *body)
 	body_over(mail, body, 0, NULL);
 }
 
-static void deliver(struct fetch *fetch, struct body *body)
+static void deliver(struct fetch *fetch, struct body *body, const char *emailid)
 {
 	atomic_fetch_add(&fetch->mail->fetched_messages, 1);
 	fetch->delivered = true;
 	if (fetch->bulk)
 		atomic_fetch_add(&fetch->mail->prefetched, 1);
 	if (fetch->memory)
-		deliver_memory(fetch, body);
+		deliver_memory(fetch, body, emailid);
 	else
-		deliver_stream(fetch, body);
+		deliver_stream(fetch, body, emailid);
 }
 
 static void on_end(void *ctx)
@@ -440,13 +442,13 @@ static bool is_told_empty(const struct mail_folder *folder, uint32_t uid)
 	return row && row->size_bytes == 0;
 }
 
-static void on_finished(void *ctx, uint32_t uid, bool has_body)
+static void on_finished(void *ctx, uint32_t uid, bool has_body, const char *emailid)
 {
 	struct fetch *fetch = ctx;
 	struct body *body = body_find(fetch->folder, uid);
 
 	if (fetch->octets_done && fetch->now && fetch->now->uid == uid) {
-		deliver(fetch, fetch->now);
+		deliver(fetch, fetch->now, emailid);
 		return;
 	}
 	if (fetch->octets_done && fetch->now) {
@@ -458,7 +460,7 @@ static void on_finished(void *ctx, uint32_t uid, bool has_body)
 	/* the UID came behind the octets */
 	if (fetch->octets_done && !fetch->now_uid && fetch->memory) {
 		if (body && !body->receiving)
-			deliver(fetch, body);
+			deliver(fetch, body, emailid);
 		literal_forget(fetch);
 		return;
 	}
@@ -466,7 +468,7 @@ static void on_finished(void *ctx, uint32_t uid, bool has_body)
 	if (!has_body && body && !body->receiving && is_told_empty(fetch->folder, uid)) {
 		fetch->length = 0;
 		fetch->memory = g_malloc(1);
-		deliver(fetch, body);
+		deliver(fetch, body, emailid);
 		return;
 	}
 	if (!has_body && body)

@@ -327,7 +327,7 @@ struct streaming *body_stream_open(
 	struct mail *mail, struct mail_folder *folder, uint32_t uid, uint64_t length, bool hidden, struct error *err);
 int body_stream_write(struct mail *mail, struct streaming *s, const char *bytes, size_t length, struct error *err);
 /* Both free it. */
-int body_stream_commit(struct mail *mail, struct streaming *s, struct error *err);
+int body_stream_commit(struct mail *mail, struct streaming *s, const char *emailid, struct error *err);
 void body_stream_abort(struct mail *mail, struct streaming *s);
 void body_held_drop(struct mail *mail, const struct mail_folder *folder);
 void body_held_free(struct mail *mail);

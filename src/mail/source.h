@@ -46,7 +46,7 @@ struct source_message {
 	uint64_t size_bytes; /* 0 = unknown */
 	const char *header;  /* From, To, Subject, Message-ID fields as they are; may be NULL */
 	size_t header_length;
-	const char *emailid;
+	const char *emailid; /* what the server calls it for ever; NULL = it doesn't */
 };
 
 /* What is known of a folder, and after the job what the server said. */
@@ -91,8 +91,8 @@ struct source_fetch_job {
 	/* All octets of the body have come. */
 	void (*end)(void *ctx);
 	/* The response that carried (or lacked) a body is over. `has_body` false = the server has the message and gave
-	 * no octets. */
-	void (*finished)(void *ctx, uint32_t uid, bool has_body);
+	 * no octets. `emailid`: as in source_message, told in this very response. */
+	void (*finished)(void *ctx, uint32_t uid, bool has_body, const char *emailid);
 	void (*restart)(void *ctx); /* the body under way is void; `uids` may become fewer, but not none */
 	void (*done)(void *ctx, int code, const struct error *err);
 	void *ctx;

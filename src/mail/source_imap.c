@@ -208,6 +208,33 @@ static void source_list(struct mail_source *base, struct source_list_job *job)
 	imap_client_submit(run->source->client, &run->request);
 }
 
+/* ---- ids of messages ---- */
+
+const char *source_imap_emailid_item(uint32_t capabilities)
+{
+	return capabilities & IMAP_CAP_OBJECTID ? " EMAILID" : capabilities & IMAP_CAP_GMAIL ? " X-GM-MSGID" : "";
+}
+
+const char *source_imap_emailid(const struct imap_fetch *fetch, char buffer[SOURCE_EMAILID_BYTES])
+{
+	const struct imap_value *id = fetch->emailid;
+	const char *mark = fetch->items & IMAP_FETCH_GM_MSGID ? "gm:" : "";
+	bool zeros = true;
+
+	if (!id || (id->type != IMAP_ATOM && id->type != IMAP_STRING) || !id->length || id->length > 255)
+		return NULL;
+	for (uint32_t i = 0; i < id->length; i++) {
+		if (!g_ascii_isalnum(id->text[i]) && id->text[i] != '-' && id->text[i] != '_')
+			return NULL;
+		zeros &= id->text[i] == '0';
+	}
+	/* what a server says that has to say something */
+	if (zeros)
+		return NULL;
+	g_snprintf(buffer, SOURCE_EMAILID_BYTES, "%s%.*s", mark, (int)id->length, id->text);
+	return buffer;
+}
+
 /* ---- bodies ---- */
 
 struct fetch_run {
@@ -215,7 +242,8 @@ struct fetch_run {
 	struct source_fetch_job *job;
 	struct imap_request request;
 	GString *command;
-	size_t at; /* ranges of job->uids sent so far */
+	size_t at;     /* ranges of job->uids sent so far */
+	size_t length; /* of the command up to its items */
 	uint32_t literal_uid;
 	bool in_body;
 };
@@ -250,10 +278,13 @@ static void fetch_response(void *ctx, const struct imap_response *response)
 	struct fetch_run *run = ctx;
 	struct source_fetch_job *job = run->job;
 	const struct imap_fetch *fetch = &response->fetch;
+	char buffer[SOURCE_EMAILID_BYTES];
+	const char *emailid;
 
 	/* flags of another message, told by the way */
 	if (response->type != IMAP_FETCH || !(fetch->items & IMAP_FETCH_UID) || !(fetch->items & IMAP_FETCH_BODY))
 		return;
+	emailid = source_imap_emailid(fetch, buffer);
 	if (fetch->body->type == IMAP_STRING) {
 		/* sent as a quoted string: short ones are, by some servers */
 		bool has = job->begin(job->ctx, fetch->uid, fetch->body->length);
@@ -262,20 +293,30 @@ static void fetch_response(void *ctx, const struct imap_response *response)
 			has = job->data(job->ctx, fetch->body->text, fetch->body->length) == 0;
 		if (has)
 			job->end(job->ctx);
-		job->finished(job->ctx, fetch->uid, true);
+		job->finished(job->ctx, fetch->uid, true, emailid);
 		return;
 	}
-	job->finished(job->ctx, fetch->uid, fetch->body->type == IMAP_STREAMED);
+	job->finished(job->ctx, fetch->uid, fetch->body->type == IMAP_STREAMED, emailid);
+}
+
+/* The id comes with the octets, so that it is known which octets the server calls so. */
+static void fetch_choose(void *ctx, uint32_t capabilities)
+{
+	struct fetch_run *run = ctx;
+
+	g_string_truncate(run->command, run->length);
+	g_string_append_printf(run->command, " (UID%s BODY.PEEK[])", source_imap_emailid_item(capabilities));
+	run->request.command = run->command->str;
 }
 
 static void fetch_command(struct fetch_run *run)
 {
-	static const char head[] = "UID FETCH ", tail[] = " (UID BODY.PEEK[])";
+	static const char head[] = "UID FETCH ", tail[] = " (UID X-GM-MSGID BODY.PEEK[])";
 
 	g_string_assign(run->command, head);
 	imap_set_format(run->job->uids, &run->at, SOURCE_COMMAND_BYTES - sizeof(head) - sizeof(tail), run->command);
-	g_string_append(run->command, tail);
-	run->request.command = run->command->str;
+	run->length = run->command->len;
+	fetch_choose(run, 0);
 }
 
 static void fetch_restart(void *ctx)
@@ -315,6 +356,7 @@ static void fetch_done(void *ctx, int code, const struct error *err)
 }
 
 static const struct imap_request_ops fetch_ops = {
+	.choose = fetch_choose,
 	.response = fetch_response,
 	.body_begin = fetch_body_begin,
 	.body_data = fetch_body_data,

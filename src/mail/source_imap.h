@@ -22,6 +22,12 @@ struct source_imap {
 	bool search_ascii; /* this server searches for nothing else */
 };
 
+#define SOURCE_EMAILID_BYTES 260u /* RFC 8474: at most 255, and a mark that keeps Gmail's apart from the standard's */
+/* The item to ask for, with a space in front; "" = this server has none. */
+const char *source_imap_emailid_item(uint32_t capabilities);
+/* What a response tells of it; NULL = nothing of use. */
+const char *source_imap_emailid(const struct imap_fetch *fetch, char buffer[SOURCE_EMAILID_BYTES]);
+
 void source_imap_sync(struct mail_source *source, struct source_sync_job *job);
 void source_imap_search(struct mail_source *source, struct source_search_job *job);
 /* Their jobs aren't told. */

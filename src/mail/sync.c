@@ -16,6 +16,8 @@
 
 #define SYNC_RETRY_MS 30000u  /* after a failed check the cached listing is shown for so long without another try */
 #define SYNC_BATCH_ROWS 4000u /* rows of one batch for the index: 1 MB or so */
+#define SETTLE_LOOK_MS 5u     /* whether the index has taken over what is cached */
+#define SETTLE_MS_MAX 10000u  /* after that bodies are fetched again */
 #define MTIME_AHEAD_MAX_S 60  /* how far ahead of the clock a folder's time may go, so that each change moves it */
 /* Those that a name may show: all but keywords, which only mail_message_details() tells. */
 #define FLAGS_NAMED ((uint32_t)MAIL_KEYWORDS - 1)
@@ -42,6 +44,11 @@ struct sync {
 	struct cache_batch *batch;
 	guint batch_rows;
 	bool batch_cleared; /* the index was told to forget the folder */
+	/* Bodies may outlive the old numbers: struct cache_named of the messages that come. NULL = there are none. */
+	GArray *named;
+	/* The index is taking them over; until then nobody is told that the listing is complete. */
+	struct loop_timer *settling;
+	uint64_t settle_mark, settle_until_ms;
 };
 
 static void sync_start(struct mail *mail, struct mail_folder *folder, struct source_state known, uint32_t flags_from);
@@ -107,8 +114,12 @@ static struct cache_batch *batch(struct sync *sync)
 		batch_submit(sync);
 	if (!sync->batch) {
 		sync->batch = cache_batch_new(sync->mail->cache, sync->folder->cache_id);
-		if (sync->reset && !sync->batch_cleared)
-			cache_batch_clear(sync->batch);
+		if (sync->reset && !sync->batch_cleared) {
+			if (sync->named)
+				cache_batch_renumber(sync->batch);
+			else
+				cache_batch_clear(sync->batch);
+		}
 		sync->batch_cleared = true;
 	}
 	sync->batch_rows++;
@@ -146,6 +157,13 @@ void folder_messages_forget(struct mail *mail, struct mail_folder *folder, int c
 		mail_emit(mail, &event);
 }
 
+static void named_forget(struct sync *sync)
+{
+	if (sync->named)
+		g_array_unref(sync->named);
+	sync->named = NULL;
+}
+
 static void on_opened(void *ctx, const struct source_state *state, bool reset)
 {
 	struct sync *sync = ctx;
@@ -160,7 +178,13 @@ static void on_opened(void *ctx, const struct source_state *state, bool reset)
 			sync->old_uidvalidity = folder->state.uidvalidity;
 		/* they are others from now on */
 		folder_messages_forget(sync->mail, folder, ERR_RENUMBERED, "the folder's messages were numbered anew");
-		/* if this ends half-way, what the index has of it is void */
+		named_forget(sync);
+		if (state->uidvalidity && cache_body_any_identified(sync->mail->cache, folder->cache_id))
+			sync->named = g_array_new(FALSE, FALSE, sizeof(struct cache_named));
+		/* if this ends half-way, what the index has of it is void; it may be another one than before a restart
+		 */
+		batch_submit(sync);
+		sync->batch_cleared = false;
 		batch(sync);
 		tree_folder_row(folder, &row);
 		cache_batch_folder(sync->batch, &row);
@@ -186,6 +210,22 @@ static void doubt(struct sync *sync, const struct row *known, uint32_t flags)
 		return;
 	sync->job.identify = true;
 	sync->job.probes[0] = known->uid;
+}
+
+/* What is still being written may keep an id that isn't RFC 8474's: it is fetched. */
+static void name_add(struct sync *sync, const struct source_message *source)
+{
+	struct cache_named named = {.uid = source->uid};
+
+	if (!sync->named || !source->emailid)
+		return;
+	if (sync->named->len >= LIMIT_MESSAGES) {
+		sync->overflow = true;
+		return;
+	}
+	cache_identity_of(source->emailid, MAX(source->size_bytes, 1), &named.identity);
+	named.ambiguous = source->flags & MAIL_DRAFT;
+	g_array_append_val(sync->named, named);
 }
 
 static void on_message(void *ctx, const struct source_message *source)
@@ -214,6 +254,7 @@ static void on_message(void *ctx, const struct source_message *source)
 	row.size_bytes = source->size_bytes;
 	if (!listing_append(sync->added, &row, headers.stem))
 		sync->overflow = true;
+	name_add(sync, source);
 	message = (struct cache_message){
 		.uid = source->uid,
 		.flags = row.flags,
@@ -310,6 +351,7 @@ static void on_restart(void *ctx)
 	g_array_set_size(sync->flags, 0);
 	imap_set_clear(&sync->gone);
 	sync->other = false;
+	named_forget(sync);
 }
 
 static uint32_t on_count(void *ctx)
@@ -381,6 +423,8 @@ void sync_free(struct sync *sync)
 	listing_free(sync->added);
 	g_array_unref(sync->flags);
 	imap_set_fini(&sync->gone);
+	named_forget(sync);
+	loop_timer_cancel(sync->settling);
 	if (sync->batch)
 		cache_batch_submit(sync->batch);
 	g_queue_clear(&sync->parks);
@@ -474,6 +518,23 @@ static void tell(struct sync *sync, enum mail_event_type type, const struct list
 	}
 }
 
+/* The last of the listing's rows: bodies that were cached under the old numbers get the new ones. */
+static void adopt(struct sync *sync)
+{
+	GArray *named = g_steal_pointer(&sync->named);
+	guint kept = 0;
+
+	for (guint i = 0; i < named->len; i++) {
+		struct cache_named *each = &g_array_index(named, struct cache_named, i);
+
+		/* it was told and is gone again */
+		if (listing_find(sync->folder->listing, each->uid))
+			g_array_index(named, struct cache_named, kept++) = *each;
+	}
+	g_array_set_size(named, kept);
+	cache_batch_adopt(batch(sync), sync->state.uidvalidity, named);
+}
+
 /* True if it changed what is shown. */
 static bool apply(struct sync *sync)
 {
@@ -511,8 +572,13 @@ static bool apply(struct sync *sync)
 	folder->identified = true;
 	tree_folder_row(folder, &row);
 	pthread_rwlock_unlock(&mail->lock);
+	if (sync->named) {
+		adopt(sync);
+		sync->settle_until_ms = now_ms + SETTLE_MS_MAX;
+	}
 	cache_batch_folder(batch(sync), &row);
 	batch_submit(sync);
+	sync->settle_mark = cache_mark(mail->cache);
 	/* as of the beginning: what came to the server since may be missing */
 	folder->fresh_ms = sync->started_ms;
 	if (sync->job.flags_from == FLAGS_OF_ALL || sync->reset || sync->state.highestmodseq) {
@@ -567,6 +633,35 @@ static void parks_end(struct sync *sync, bool shown, int code, const struct erro
 	park_all_again(sync->mail, &later);
 }
 
+/* `problem` with a code that isn't 0. */
+static void check_end(struct sync *sync, bool shown, bool changed, int code, const struct error *problem)
+{
+	struct mail *mail = sync->mail;
+	struct mail_folder *folder = sync->folder;
+
+	folder->sync = NULL;
+	folder->attempt_ms = sync->started_ms;
+	g_clear_pointer(&folder->failure, g_free);
+	if (code)
+		folder->failure = g_memdup2(problem, sizeof(*problem));
+	watch_check_ended(mail, folder, !code, changed);
+	parks_end(sync, shown, code, problem);
+	sync_free(sync);
+	park_all_again(mail, &folder->flag_parks);
+}
+
+static void settle(void *data)
+{
+	struct sync *sync = data;
+	struct error none = {.code = 0};
+
+	sync->settling = NULL;
+	if (!cache_is_applied(sync->mail->cache, sync->settle_mark) && clock_ms() < sync->settle_until_ms)
+		sync->settling = loop_timer_add(sync->mail->loop, SETTLE_LOOK_MS, settle, sync);
+	else
+		check_end(sync, false, true, 0, &none);
+}
+
 static void on_done(void *ctx, int code, const struct error *err)
 {
 	struct sync *sync = ctx;
@@ -577,7 +672,6 @@ static void on_done(void *ctx, int code, const struct error *err)
 	bool shown = false, changed = false;
 	GQueue waiting;
 
-	folder->sync = NULL;
 	if (!code && sync->overflow)
 		code = error_set(&problem, ERR_PROTOCOL, "%s holds more messages than mailtree can list", folder->raw);
 	else if (code)
@@ -589,6 +683,7 @@ static void on_done(void *ctx, int code, const struct error *err)
 		log_warning("%s: known messages are others now: reading the folder anew", folder->raw);
 		waiting = sync->parks;
 		g_queue_init(&sync->parks);
+		folder->sync = NULL;
 		sync_free(sync);
 		sync_start(mail, folder, (struct source_state){0}, FLAGS_OF_ALL);
 		folder->sync->parks = waiting;
@@ -596,10 +691,6 @@ static void on_done(void *ctx, int code, const struct error *err)
 			((struct park *)at->data)->queue = &folder->sync->parks;
 		return;
 	}
-	folder->attempt_ms = sync->started_ms;
-	g_clear_pointer(&folder->failure, g_free);
-	if (code)
-		folder->failure = g_memdup2(&problem, sizeof(problem));
 	if (!code) {
 		changed = apply(sync);
 	} else {
@@ -612,10 +703,10 @@ static void on_done(void *ctx, int code, const struct error *err)
 			atomic_store(&folder->flags_until_s, retry_s);
 		}
 	}
-	watch_check_ended(mail, folder, !code, changed);
-	parks_end(sync, shown, code, &problem);
-	sync_free(sync);
-	park_all_again(mail, &folder->flag_parks);
+	if (sync->settle_until_ms)
+		settle(sync);
+	else
+		check_end(sync, shown, changed, code, &problem);
 }
 
 static void sync_start(struct mail *mail, struct mail_folder *folder, struct source_state known, uint32_t flags_from)

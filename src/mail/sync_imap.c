@@ -122,9 +122,7 @@ static void submit(struct run *run, enum phase phase)
 
 static void metadata_command(struct run *run, const char *uids, bool header)
 {
-	const char *id = run->mailbox.capabilities & IMAP_CAP_OBJECTID ? " EMAILID"
-	                 : run->mailbox.capabilities & IMAP_CAP_GMAIL  ? " X-GM-MSGID"
-	                                                               : "";
+	const char *id = source_imap_emailid_item(run->mailbox.capabilities);
 
 	g_string_printf(run->command, "UID FETCH %s (UID FLAGS INTERNALDATE RFC822.SIZE%s%s%s)", uids, id,
 		header ? " " : "", header ? HEADER_FIELDS : "");
@@ -180,6 +178,7 @@ static void on_fetch(struct run *run, const struct imap_fetch *fetch)
 	g_autoptr(GString) keywords = NULL;
 	struct source_sync_job *job = run->job;
 	struct source_message message = {.uid = fetch->uid};
+	char emailid[SOURCE_EMAILID_BYTES];
 	const uint32_t needed = IMAP_FETCH_FLAGS | IMAP_FETCH_INTERNALDATE | IMAP_FETCH_SIZE;
 
 	if (!(fetch->items & IMAP_FETCH_UID) || !fetch->uid)
@@ -207,9 +206,7 @@ static void on_fetch(struct run *run, const struct imap_fetch *fetch)
 		message.header = fetch->header->text;
 		message.header_length = fetch->header->length;
 	}
-	if (fetch->emailid && (fetch->emailid->type == IMAP_ATOM || fetch->emailid->type == IMAP_STRING) &&
-		g_utf8_validate(fetch->emailid->text, (gssize)fetch->emailid->length, NULL))
-		message.emailid = fetch->emailid->text;
+	message.emailid = source_imap_emailid(fetch, emailid);
 	if (run->part)
 		imap_set_add(&run->received, fetch->uid, fetch->uid);
 	run->described++;

@@ -5,6 +5,7 @@ they begin."""
 
 import concurrent.futures
 import contextlib
+import dataclasses
 import errno
 import os
 import pathlib
@@ -19,7 +20,9 @@ import time
 import pytest
 import witness
 from lab import generator, mailboxes
+from lab.imapmodel import Folder, Model
 from lab.maildir import Maildir, served_bytes
+from lab.scripted import CAPABILITIES
 from probe import failure, uids, until_works
 from witness import read, read_or_errno
 
@@ -121,6 +124,35 @@ def test_killed_at_any_moment(count, folders, mount):
     assert verify(tree.home) == 0
     tree.start()
     witness.assert_same(truth, witness.read_tree(tree, readers=3))
+
+
+@rounds(10, 200)
+def test_killed_while_a_folder_is_numbered_anew(count, scripted, mount):
+    messages = [dataclasses.replace(generator.make_bulk(3, index, 12_000), emailid=f"M{index}") for index in range(1, MESSAGES + 1)]
+    server = scripted(Model({"INBOX": messages}), capabilities=f"{CAPABILITIES} OBJECTID")
+    tree = mount(text=server.account("work", sizes="exact"))
+    check(tree, "INBOX", {uid: message.content for uid, message in enumerate(messages, 1)})
+    asked = 0
+    for number in range(count):
+        rng = random.Random(f"anew/{SEED + number}")
+        with told(SEED + number, tree), concurrent.futures.ThreadPoolExecutor(2) as pool:
+            rng.shuffle(messages)
+            box = server.model.folders["INBOX"]
+            new = dict(zip(sorted(rng.sample(range(1, 3 * MESSAGES), MESSAGES)), messages, strict=True))
+            server.model.folders["INBOX"] = Folder(box.raw, new, uidvalidity=box.uidvalidity + 1)
+            refresh = pool.submit(read_or_errno, tree / ".mailtree" / "refresh")
+            reader = pool.submit(read_all, tree, "INBOX")
+            time.sleep(rng.uniform(0, KILLED_WITHIN_S))
+            kill(tree)
+            refresh.result()
+            reader.result()
+            asked_before = sum(b"BODY.PEEK[]" in line for line in server.lines)
+            tree.start()
+            check(tree, "INBOX", {uid: message.content for uid, message in new.items()})
+            asked += sum(b"BODY.PEEK[]" in line for line in server.lines) > asked_before
+    assert asked < count, "where it wasn't killed in between, nothing is asked for again"
+    tree.unmount()
+    assert verify(tree.home) == 0
 
 
 # No room

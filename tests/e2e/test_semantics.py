@@ -894,6 +894,55 @@ class TestNumberedAnew:
         new = [mail(uid, "of 12").content for uid in range(1, 4)]
         until_true(lambda: [read_or_error(open(path, "rb")) for path in uids(mounted / "Copy").values()] == new)
 
+    @pytest.mark.parametrize("capability, ids", [("OBJECTID", "M{}"), ("X-GM-EXT-1", "1844674407370955{}"), ("ID", "")])
+    @pytest.mark.parametrize("eol", ["crlf", "lf"])
+    def test_bodies_follow_the_servers_ids(self, scripted, mount, capability, ids, eol):
+        before = {uid: dataclasses.replace(mail(uid, f"text {uid}", uid * 400_000 if uid < 4 else 0), emailid=ids.format(uid))
+                  for uid in range(1, 9)}
+        server = scripted(Model({"INBOX": before}), capabilities=f"{scripts.CAPABILITIES} {capability}")
+        mounted = mount(text=server.account("work", poll=0, eol=eol))
+
+        def content(messages):
+            return {uid: message.content.replace(b"\r\n", b"\n") if eol == "lf" else message.content
+                    for uid, message in messages.items()}
+        old = read_tree(mounted)
+        assert_same({"INBOX": content(before)}, old)
+        # Other numbers: some are gone, one is new, two have one id, one has none. What had none before can't be known.
+        for running, order, doubtful in ((True, [8, 1, 3, 2, 5, 7], {10, 20, 30, 31}), (False, [5, 3, 2, 8, 7], {10, 16, 18, 31})):
+            after = {10 + uid * 2: before[number] for uid, number in enumerate(order)}
+            after[30] = dataclasses.replace(mail(30, "new"), emailid=ids.format(30))
+            after[31] = dataclasses.replace(before[7], content=mail(31, "another").content)
+            after[10] = dataclasses.replace(after[10], emailid="")
+            box = server.model.folders["INBOX"]
+            if not running:
+                mounted.unmount()
+            asked = len(server.lines)
+            server.model.folders["INBOX"] = Folder(box.raw, after, uidvalidity=box.uidvalidity + 1)
+            if running:
+                mounted.refresh()
+                until_true(lambda: set(uids(mounted / "INBOX")) == set(after))
+            else:
+                mounted.start()
+            assert_same({"INBOX": content(after)}, read_tree(mounted))
+            again = asked_bodies(server.lines[asked:])
+            assert again == (doubtful if ids else set(after))
+
+    @pytest.mark.parametrize("ids", [("X-GM-EXT-1", "OBJECTID", "17"), ("OBJECTID", "X-GM-EXT-1", "17"),
+                                     ("OBJECTID", "OBJECTID", "000"), ("OBJECTID", "OBJECTID", "two words")], ids=str)
+    def test_ids_that_say_nothing_of_another_listings(self, scripted, mount, ids):
+        before, after, emailid = ids
+        server = scripted(Model({"INBOX": [dataclasses.replace(mail(1, "one"), emailid=emailid)]}),
+                          capabilities=f"{scripts.CAPABILITIES} {before}")
+        mounted = mount(text=server.account("work"))
+        assert_same({"INBOX": {1: mail(1, "one").content}}, read_tree(mounted))
+        mounted.unmount()
+        server.capabilities = f"{scripts.CAPABILITIES} {after}"
+        box = server.model.folders["INBOX"]
+        new = dataclasses.replace(mail(2, "two"), emailid=emailid)
+        server.model.folders["INBOX"] = Folder(box.raw, {5: new}, uidvalidity=box.uidvalidity + 1)
+        mounted.start()
+        assert_same({"INBOX": {5: new.content}}, read_tree(mounted))
+
     @pytest.mark.parametrize("change", list(CHANGES)[:2])
     def test_while_it_is_mounted(self, scripted, mount, change):
         server = scripted(Model({"INBOX": mails(8, "old")}))
@@ -947,6 +996,16 @@ class TestNumberedAnew:
         asked = [line.split(None, 1)[1] for line in server.lines[before:] if b"HEADER.FIELDS" in line]
         assert len(asked) == 1 and asked[0].startswith(b"UID FETCH 3,4:* "), asked
         assert sum(b"BODY.PEEK[]" in line for line in server.lines[before:]) == 1
+
+
+def asked_bodies(lines):
+    uids_asked = set()
+    for line in lines:
+        if b"BODY.PEEK[]" in line:
+            for part in line.split()[3].split(b","):
+                first, _, last = part.partition(b":")
+                uids_asked.update(range(int(first), int(last or first) + 1))
+    return uids_asked
 
 
 def renewed(count, flags=""):

@@ -207,7 +207,8 @@ static void tell_message(const struct source_sync_job *job, const struct fake_me
 		.date = message->date,
 		.size_bytes = message->told_bytes,
 		.header = header,
-		.header_length = strlen(header)};
+		.header_length = strlen(header),
+		.emailid = message->emailid};
 
 	job->message(job->ctx, &told);
 }
@@ -247,10 +248,13 @@ static void end_sync(void *data)
 	struct source_sync_job *job = posted->job;
 	struct error err = {.code = 0};
 
-	if (fake->fetches < fake->syncs_wait_fetches)
+	if (fake->fetches < fake->syncs_wait_fetches) {
 		loop_timer_add(fake->loop, SYNC_WAIT_MS, end_sync, g_steal_pointer(&posted));
-	else
-		job->done(job->ctx, 0, &err);
+	} else {
+		int code = failed(fake->sync_end_code, &err);
+
+		job->done(job->ctx, code, &err);
+	}
 }
 
 static void serve_sync(void *data)
@@ -266,6 +270,12 @@ static void serve_sync(void *data)
 	fake->syncs++;
 	folder = folder_find(fake, job->name);
 	code = failed(folder ? fake->sync_code : ERR_GONE, &err);
+	if (!code && folder->renumbered) {
+		tell_folder(fake, job, folder);
+		folder->state.uidvalidity = folder->renumbered;
+		folder->renumbered = 0;
+		job->restart(job->ctx);
+	}
 	if (!code)
 		tell_folder(fake, job, folder);
 	fake_unlock(fake);
@@ -312,7 +322,7 @@ static void give_whole(const struct serving *serving, const struct fake_message 
 		give(serving, bytes, SIZE_MAX);
 		job->end(job->ctx);
 	}
-	job->finished(job->ctx, message->uid, true);
+	job->finished(job->ctx, message->uid, true, message->emailid);
 }
 
 /* False: the rest isn't served now. */
@@ -323,7 +333,7 @@ static bool serve_message(struct serving *serving, struct fake_message *message)
 	if (message->trouble == FAKE_OMITTED)
 		return true;
 	if (message->trouble == FAKE_NO_BYTES) {
-		job->finished(job->ctx, message->uid, false);
+		job->finished(job->ctx, message->uid, false, message->emailid);
 		return true;
 	}
 	if (message->trouble == FAKE_CUT && !serving->resumed) {
@@ -337,7 +347,7 @@ static bool serve_message(struct serving *serving, struct fake_message *message)
 			give(serving, message->other, SIZE_MAX);
 			job->end(job->ctx);
 		}
-		job->finished(job->ctx, message->uid + 1000, true);
+		job->finished(job->ctx, message->uid + 1000, true, NULL);
 		give_whole(serving, message, message->bytes);
 		return true;
 	}

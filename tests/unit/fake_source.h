@@ -30,6 +30,7 @@ struct fake_message {
 	int64_t date;
 	uint64_t told_bytes; /* RFC822.SIZE */
 	GBytes *bytes, *other;
+	const char *emailid; /* NULL = the server gives none */
 	enum fake_trouble trouble;
 	size_t cut_at;
 };
@@ -38,8 +39,10 @@ struct fake_folder {
 	char *name;
 	uint32_t attributes;
 	struct source_state state;
-	GArray *messages;   /* struct fake_message, by uid */
-	atomic_bool hidden; /* LIST doesn't show it */
+	GArray *messages;    /* struct fake_message, by uid */
+	uint32_t renumbered; /* in the middle of the next check its session is lost, and it has this UIDVALIDITY; 0 = no
+	                      */
+	atomic_bool hidden;  /* LIST doesn't show it */
 	atomic_int search_code;
 };
 
@@ -49,6 +52,7 @@ struct fake_source {
 	pthread_mutex_t lock;
 	GPtrArray *folders;
 	atomic_int list_code, sync_code, fetch_code; /* what each fails with; 0 = it doesn't */
+	atomic_int sync_end_code;                    /* a check fails with it when all but its end has come */
 	atomic_bool one_session;                     /* a second LIST comes in the session of the first */
 	atomic_bool list_again_shows;                /* what is hidden is shown to the second session */
 	atomic_bool ascii_only;                      /* searches look at nothing else of a query */
