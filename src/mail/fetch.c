@@ -356,7 +356,7 @@ static void offer_ahead(struct fetch *fetch, const struct body *body, GBytes *by
 	const struct row *row = folder->listing ? listing_find(folder->listing, body->uid) : NULL;
 
 	/* who reads texts doesn't read the octets */
-	if (!fetch->bulk || fetch->mail->sizes_trusted || body->parks.length || !row || render_is_ahead(folder) ||
+	if (!body->walk_bytes || fetch->mail->sizes_trusted || body->parks.length || !row || render_is_ahead(folder) ||
 		!(row->flags & ROW_SIZE_EXACT) || (row->flags & ROW_SIZE_CHANGED) ||
 		row->size_bytes != g_bytes_get_size(bytes) || !row->size_bytes || row->size_bytes > OFFER_BYTES_MAX)
 		return;
@@ -419,7 +419,9 @@ static void deliver(struct fetch *fetch, struct body *body, const char *emailid)
 {
 	atomic_fetch_add(&fetch->mail->fetched_messages, 1);
 	fetch->delivered = true;
-	if (fetch->bulk)
+	/* whichever fetch brings it: a server may begin with the answer to a command before it has ended that to
+	 * another */
+	if (body->walk_bytes)
 		atomic_fetch_add(&fetch->mail->prefetched, 1);
 	if (fetch->memory)
 		deliver_memory(fetch, body, emailid);
