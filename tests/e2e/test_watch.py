@@ -321,6 +321,22 @@ def test_a_lost_connection_is_nobodys_error(mount, box, proxy):
         assert_calm(mounted)
 
 
+def test_the_kernel_asks_whether_anybody_is_there(mount, box, proxy):
+    """Who idles sends nothing for minutes: only TCP's keepalive finds out that the network has forgotten the connection."""
+    line = proxy()
+    mounted = mount(box.user, keys={"port": line.port}, poll=LONG_S)
+    os.listdir(mounted / "INBOX")
+    until_watched(mounted)
+
+    def timers():
+        """[(which, in how many seconds)] of the mount's connections; 2 is keepalive"""
+        with open("/proc/net/tcp", encoding="ascii") as table:
+            rows = [row.split() for row in table][1:]
+        found = [row[5].split(":") for row in rows if int(row[2].split(":")[1], 16) == line.port]
+        return [(int(timer), int(when, 16) / os.sysconf("SC_CLK_TCK")) for timer, when in found]
+    net.wait_until(lambda: (found := timers()) and all(timer == 2 and seconds <= 60 for timer, seconds in found), 5, "keepalive")
+
+
 def test_the_server_is_restarted(place, mount, box):
     mounted = mount(box.user, poll=LONG_S)
     os.listdir(mounted / "INBOX")
