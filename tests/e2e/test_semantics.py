@@ -928,7 +928,7 @@ class TestNumberedAnew:
             assert again == (doubtful if ids else set(after))
 
     @pytest.mark.parametrize("ids", [("X-GM-EXT-1", "OBJECTID", "17"), ("OBJECTID", "X-GM-EXT-1", "17"),
-                                     ("OBJECTID", "OBJECTID", "000"), ("OBJECTID", "OBJECTID", "two words")], ids=str)
+                                     ("OBJECTID", "OBJECTID", "000"), ("OBJECTID", "OBJECTID", '"two words"')], ids=str)
     def test_ids_that_say_nothing_of_another_listings(self, scripted, mount, ids):
         before, after, emailid = ids
         server = scripted(Model({"INBOX": [dataclasses.replace(mail(1, "one"), emailid=emailid)]}),
