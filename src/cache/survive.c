@@ -101,7 +101,7 @@ static void settle(GArray *named)
 {
 	struct cache_named *at = (struct cache_named *)named->data, *end = at + named->len, *next;
 
-	qsort(at, named->len, sizeof(*at), by_uid);
+	g_array_sort(named, by_uid);
 	for (; at < end; at = next) {
 		for (next = at + 1; next < end && next->uid == at->uid; next++)
 			;
@@ -109,7 +109,7 @@ static void settle(GArray *named)
 			mark(at, next);
 	}
 	at = (struct cache_named *)named->data;
-	qsort(at, named->len, sizeof(*at), by_id);
+	g_array_sort(named, by_id);
 	for (; at < end; at = next) {
 		for (next = at + 1; next < end && compare_ids(next->identity.id, at->identity.id) == 0; next++)
 			;
@@ -297,7 +297,7 @@ static void heirs_find(GArray *survivors, uint32_t uidvalidity, const GArray *na
 {
 	struct survivor *at = (struct survivor *)survivors->data, *end = at + survivors->len, *next;
 
-	qsort(at, survivors->len, sizeof(*at), survivor_by_id);
+	g_array_sort(survivors, survivor_by_id);
 	for (; at < end; at = next) {
 		uint32_t heir;
 
@@ -308,7 +308,7 @@ static void heirs_find(GArray *survivors, uint32_t uidvalidity, const GArray *na
 			at->heir = heir;
 	}
 	/* as the table is sorted: in any other order it takes far longer */
-	qsort(survivors->data, survivors->len, sizeof(*at), by_key);
+	g_array_sort(survivors, by_key);
 }
 
 int bodies_take_over(struct db *db, uint32_t folder, uint32_t uidvalidity, GArray *named)
