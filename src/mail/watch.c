@@ -45,10 +45,20 @@ static void check_run(void *data)
 	struct mail *mail = data;
 	struct watch *watch = &mail->watch;
 	uint64_t now_ms = clock_ms(), flags_due_ms = watch->flags_checked_ms + FLAGS_APART_MS;
+	struct source_status status;
 
 	watch->check = NULL;
 	if (!watch->folder)
 		return;
+	mail->source->ops->status(mail->source, &status);
+	/*
+	 * Nobody waits for this: no connection is made for it, and no error that others would be answered with. Whoever
+	 * watches next tells the state.
+	 */
+	if (!status.signed_in) {
+		watch->flags = false;
+		return;
+	}
 	watch->checked_ms = now_ms;
 	if (watch->folder->sync) {
 		/* it may have begun too early to see what this one is about */

@@ -602,7 +602,7 @@ void fake_release(struct fake_source *fake)
 
 static void status(struct mail_source *source, struct source_status *status_out)
 {
-	*status_out = (struct source_status){0};
+	*status_out = (struct source_status){.signed_in = !self(source)->signed_out};
 }
 
 static void retry_now(struct mail_source *source)

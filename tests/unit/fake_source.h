@@ -64,7 +64,8 @@ struct fake_source {
 	char *watched; /* the folder's name; NULL = none */
 	source_told_fn told;
 	void *told_ctx;
-	unsigned tells;   /* that have come */
+	unsigned tells; /* that have come */
+	atomic_bool signed_out;
 	GArray *asked;    /* uint32_t: every UID that was asked for, in order */
 	GQueue waiting;   /* struct serving * */
 	GQueue searching; /* struct source_search_job * */

@@ -697,6 +697,25 @@ static void test_what_comes_and_goes_untold(void **state)
 	assert_listed(f, "1,2,3");
 }
 
+/* The server may just be away: who reads then isn't to find that a check has found it so. */
+static void test_no_connection_is_made_for_a_check_that_nobody_waits_for(void **state)
+{
+	struct fixture *f = start_watched(state, true);
+	unsigned syncs = f->fake->syncs;
+
+	f->fake->signed_out = true;
+	fake_lock(f->fake);
+	fake_add_text(f->inbox, 4, 50);
+	fake_unlock(f->fake);
+	fake_tell(f->fake, false, false);
+	fake_tell(f->fake, false, true);
+	g_usleep(300000);
+	assert_int_equal(syncs, f->fake->syncs);
+	f->fake->signed_out = false;
+	fake_tell(f->fake, true, false);
+	wait_for(one_was_added, f);
+}
+
 /* Flags may wait for ten seconds, a message doesn't. */
 static void test_a_message_comes_while_flags_wait(void **state)
 {
@@ -801,6 +820,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_a_server_that_tells_without_end, teardown),
 		cmocka_unit_test_teardown(test_flags_of_a_message_that_is_new_to_who_tells, teardown),
 		cmocka_unit_test_teardown(test_what_comes_and_goes_untold, teardown),
+		cmocka_unit_test_teardown(test_no_connection_is_made_for_a_check_that_nobody_waits_for, teardown),
 		cmocka_unit_test_teardown(test_a_message_comes_while_flags_wait, teardown),
 		cmocka_unit_test_teardown(test_a_folder_that_goes_isnt_watched, teardown),
 		cmocka_unit_test_teardown(test_without_a_listener_nothing_is_watched, teardown),
