@@ -31,8 +31,9 @@ import package
 PROJECT = pathlib.Path(__file__).resolve().parents[1]
 USER = "mailtree-test"
 DATA_OF_ROOT = "/var/cache/mailtree-tests"
-# Many tests wait for deadlines: one more than there are processors.
-WORKERS = min(4, (os.cpu_count() or 1) + 2)
+# Many tests wait for deadlines: end-to-end ones one more than there are processors, the small ones two more.
+WORKERS = min(4, (os.cpu_count() or 1) + 1)
+UNIT_WORKERS = min(8, (os.cpu_count() or 1) + 2)
 TEST_TIMEOUT_S = 180
 TEST_TIMEOUT_LONG_S = 3600
 STEP_TIMEOUT_S = 1800
@@ -197,7 +198,7 @@ def unit_tests(folder, slowness=1, long=False):
     report.unlink(missing_ok=True)
     problem = None
     try:
-        run(["meson", "test", "-C", folder, "--no-rebuild", "--print-errorlogs", "--num-processes", WORKERS, "--timeout-multiplier",
+        run(["meson", "test", "-C", folder, "--no-rebuild", "--print-errorlogs", "--num-processes", UNIT_WORKERS, "--timeout-multiplier",
              slowness * (5 if long else 1)],
             "meson test", env=os.environ | SANITIZER_ENV | ({"MAILTREE_TEST_ROUNDS": ROUNDS_LONG} if long else {}))
     except StepError as error:
