@@ -141,6 +141,8 @@ static void change(GByteArray **contents, const uint8_t *change, const uint8_t *
 			content->data[at + i] = bytes[i];
 		break;
 	case 2: /* insert, or append */
+		if (!length)
+			break;
 		if (at > content->len)
 			at = content->len;
 		g_byte_array_append(content, bytes, (guint)length);
