@@ -161,6 +161,17 @@ static inline void fixture_free(struct fixture *f)
 	g_free(f->dir);
 }
 
+/* Of a test whose state is a fixture, or NULL. */
+static inline int fixture_teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	if (f)
+		fixture_free(f);
+	g_free(f);
+	return 0;
+}
+
 /* ---- questions, waited for ---- */
 
 struct ask {

@@ -28,16 +28,6 @@ static struct fixture *start(void **state, unsigned messages, size_t bytes)
 	return f;
 }
 
-static int teardown(void **state)
-{
-	struct fixture *f = *state;
-
-	if (f)
-		fixture_free(f);
-	g_free(f);
-	return 0;
-}
-
 static struct fake_message *message(struct fixture *f, uint32_t uid)
 {
 	return fake_find(f->inbox, uid);
@@ -162,7 +152,7 @@ static void test_octets_of_another_message_are_never_shown(void **state)
 		message(f, 1)->trouble = FAKE_FOREIGN;
 		fake_unlock(f->fake);
 		assert_reads(f, 1, message(f, 1)->bytes);
-		teardown(state);
+		fixture_teardown(state);
 	}
 	*state = NULL;
 }
@@ -920,49 +910,50 @@ static void test_lines_of_a_large_message_end_in_lf(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_teardown(test_a_body_is_fetched_once, teardown),
-		cmocka_unit_test_teardown(test_many_readers_are_one_fetch, teardown),
-		cmocka_unit_test_teardown(test_pieces_and_the_end, teardown),
-		cmocka_unit_test_teardown(test_the_uid_may_come_behind_the_octets, teardown),
+		cmocka_unit_test_teardown(test_a_body_is_fetched_once, fixture_teardown),
+		cmocka_unit_test_teardown(test_many_readers_are_one_fetch, fixture_teardown),
+		cmocka_unit_test_teardown(test_pieces_and_the_end, fixture_teardown),
+		cmocka_unit_test_teardown(test_the_uid_may_come_behind_the_octets, fixture_teardown),
 		cmocka_unit_test(test_octets_of_another_message_are_never_shown),
-		cmocka_unit_test_teardown(test_an_empty_message, teardown),
-		cmocka_unit_test_teardown(test_a_wrong_size_is_learned_before_the_octets_are_read, teardown),
-		cmocka_unit_test_teardown(test_should_fail_to_read_under_a_wrong_size, teardown),
-		cmocka_unit_test_teardown(test_a_betrayed_trust_fails_one_read, teardown),
-		cmocka_unit_test_teardown(test_a_refused_bulk_is_halved, teardown),
-		cmocka_unit_test_teardown(test_should_fail_what_the_server_leaves_out, teardown),
-		cmocka_unit_test_teardown(test_a_folder_that_cant_be_checked_says_nothing_of_a_message, teardown),
-		cmocka_unit_test_teardown(test_a_check_that_had_begun_is_no_answer, teardown),
-		cmocka_unit_test_teardown(test_should_fail_a_body_without_octets, teardown),
-		cmocka_unit_test_teardown(test_what_is_left_out_may_be_gone, teardown),
-		cmocka_unit_test_teardown(test_a_lost_way_blames_no_message, teardown),
-		cmocka_unit_test_teardown(test_a_stub_stands_in, teardown),
-		cmocka_unit_test_teardown(test_numbered_anew_while_a_body_comes, teardown),
-		cmocka_unit_test_teardown(test_a_large_body_is_read_while_it_comes, teardown),
-		cmocka_unit_test_teardown(test_should_fail_a_large_body_that_is_another_after_a_cut, teardown),
-		cmocka_unit_test_teardown(test_a_large_body_cut_before_anybody_read_it, teardown),
-		cmocka_unit_test_teardown(test_an_interrupt_ends_one_wait_alone, teardown),
-		cmocka_unit_test_teardown(test_a_walk_upwards_is_fetched_ahead, teardown),
-		cmocka_unit_test_teardown(test_a_walk_downwards_is_fetched_ahead, teardown),
-		cmocka_unit_test_teardown(test_a_walk_in_the_order_of_names_is_fetched_ahead, teardown),
-		cmocka_unit_test_teardown(test_who_lists_and_begins_with_the_first_walks, teardown),
-		cmocka_unit_test_teardown(test_the_first_of_a_list_that_another_read_is_no_walk, teardown),
-		cmocka_unit_test_teardown(test_a_walk_that_goes_elsewhere_is_given_up, teardown),
-		cmocka_unit_test_teardown(test_a_few_at_random_are_no_walk, teardown),
-		cmocka_unit_test_teardown(test_noprefetch_fetches_what_is_read, teardown),
-		cmocka_unit_test_teardown(test_the_first_window_is_small, teardown),
-		cmocka_unit_test_teardown(test_a_walk_ends_with_its_folder, teardown),
-		cmocka_unit_test_teardown(test_who_waits_learns_that_the_folder_has_gone, teardown),
-		cmocka_unit_test_teardown(test_what_comes_ahead_is_offered, teardown),
-		cmocka_unit_test_teardown(test_another_size_than_was_told_isnt_offered, teardown),
-		cmocka_unit_test_teardown(test_where_nobody_opens_nothing_is_offered, teardown),
-		cmocka_unit_test_teardown(test_opening_moves_a_walk_on, teardown),
-		cmocka_unit_test_teardown(test_cached_ones_are_not_fetched_again_by_a_walk, teardown),
-		cmocka_unit_test_teardown(test_should_fail_beyond_daily_bytes, teardown),
-		cmocka_unit_test_teardown(test_a_walk_stops_at_daily_bytes, teardown),
-		cmocka_unit_test_teardown(test_should_fail_offline, teardown),
-		cmocka_unit_test_teardown(test_lines_end_in_lf, teardown),
-		cmocka_unit_test_teardown(test_lines_of_a_large_message_end_in_lf, teardown),
+		cmocka_unit_test_teardown(test_an_empty_message, fixture_teardown),
+		cmocka_unit_test_teardown(test_a_wrong_size_is_learned_before_the_octets_are_read, fixture_teardown),
+		cmocka_unit_test_teardown(test_should_fail_to_read_under_a_wrong_size, fixture_teardown),
+		cmocka_unit_test_teardown(test_a_betrayed_trust_fails_one_read, fixture_teardown),
+		cmocka_unit_test_teardown(test_a_refused_bulk_is_halved, fixture_teardown),
+		cmocka_unit_test_teardown(test_should_fail_what_the_server_leaves_out, fixture_teardown),
+		cmocka_unit_test_teardown(
+			test_a_folder_that_cant_be_checked_says_nothing_of_a_message, fixture_teardown),
+		cmocka_unit_test_teardown(test_a_check_that_had_begun_is_no_answer, fixture_teardown),
+		cmocka_unit_test_teardown(test_should_fail_a_body_without_octets, fixture_teardown),
+		cmocka_unit_test_teardown(test_what_is_left_out_may_be_gone, fixture_teardown),
+		cmocka_unit_test_teardown(test_a_lost_way_blames_no_message, fixture_teardown),
+		cmocka_unit_test_teardown(test_a_stub_stands_in, fixture_teardown),
+		cmocka_unit_test_teardown(test_numbered_anew_while_a_body_comes, fixture_teardown),
+		cmocka_unit_test_teardown(test_a_large_body_is_read_while_it_comes, fixture_teardown),
+		cmocka_unit_test_teardown(test_should_fail_a_large_body_that_is_another_after_a_cut, fixture_teardown),
+		cmocka_unit_test_teardown(test_a_large_body_cut_before_anybody_read_it, fixture_teardown),
+		cmocka_unit_test_teardown(test_an_interrupt_ends_one_wait_alone, fixture_teardown),
+		cmocka_unit_test_teardown(test_a_walk_upwards_is_fetched_ahead, fixture_teardown),
+		cmocka_unit_test_teardown(test_a_walk_downwards_is_fetched_ahead, fixture_teardown),
+		cmocka_unit_test_teardown(test_a_walk_in_the_order_of_names_is_fetched_ahead, fixture_teardown),
+		cmocka_unit_test_teardown(test_who_lists_and_begins_with_the_first_walks, fixture_teardown),
+		cmocka_unit_test_teardown(test_the_first_of_a_list_that_another_read_is_no_walk, fixture_teardown),
+		cmocka_unit_test_teardown(test_a_walk_that_goes_elsewhere_is_given_up, fixture_teardown),
+		cmocka_unit_test_teardown(test_a_few_at_random_are_no_walk, fixture_teardown),
+		cmocka_unit_test_teardown(test_noprefetch_fetches_what_is_read, fixture_teardown),
+		cmocka_unit_test_teardown(test_the_first_window_is_small, fixture_teardown),
+		cmocka_unit_test_teardown(test_a_walk_ends_with_its_folder, fixture_teardown),
+		cmocka_unit_test_teardown(test_who_waits_learns_that_the_folder_has_gone, fixture_teardown),
+		cmocka_unit_test_teardown(test_what_comes_ahead_is_offered, fixture_teardown),
+		cmocka_unit_test_teardown(test_another_size_than_was_told_isnt_offered, fixture_teardown),
+		cmocka_unit_test_teardown(test_where_nobody_opens_nothing_is_offered, fixture_teardown),
+		cmocka_unit_test_teardown(test_opening_moves_a_walk_on, fixture_teardown),
+		cmocka_unit_test_teardown(test_cached_ones_are_not_fetched_again_by_a_walk, fixture_teardown),
+		cmocka_unit_test_teardown(test_should_fail_beyond_daily_bytes, fixture_teardown),
+		cmocka_unit_test_teardown(test_a_walk_stops_at_daily_bytes, fixture_teardown),
+		cmocka_unit_test_teardown(test_should_fail_offline, fixture_teardown),
+		cmocka_unit_test_teardown(test_lines_end_in_lf, fixture_teardown),
+		cmocka_unit_test_teardown(test_lines_of_a_large_message_end_in_lf, fixture_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,16 +15,6 @@ static struct fixture *start(void **state, unsigned messages)
 	return f;
 }
 
-static int teardown(void **state)
-{
-	struct fixture *f = *state;
-
-	if (f)
-		fixture_free(f);
-	g_free(f);
-	return 0;
-}
-
 /* "1,2,5": the UIDs of a folder's listing. */
 static char *uids_of(struct fixture *f, struct mail_folder *folder)
 {
@@ -792,38 +782,40 @@ static void test_without_a_listener_nothing_is_watched(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_teardown(test_a_listing_tells_what_the_server_told, teardown),
-		cmocka_unit_test_teardown(test_new_messages_appear_and_others_go, teardown),
-		cmocka_unit_test_teardown(test_all_messages_may_go, teardown),
-		cmocka_unit_test_teardown(test_flags_are_fetched_where_they_are_shown, teardown),
-		cmocka_unit_test_teardown(test_changed_flags_are_told, teardown),
-		cmocka_unit_test_teardown(test_another_uidvalidity_is_another_folder, teardown),
-		cmocka_unit_test_teardown(test_flags_that_are_as_they_were_are_not_written, teardown),
-		cmocka_unit_test_teardown(test_flags_told_twice_are_those_told_last, teardown),
-		cmocka_unit_test_teardown(test_the_index_answers_a_second_mount, teardown),
-		cmocka_unit_test_teardown(test_equal_numbers_of_other_messages_are_found_out, teardown),
-		cmocka_unit_test_teardown(test_a_failed_check_shows_what_is_known, teardown),
-		cmocka_unit_test_teardown(test_should_fail_to_show_what_stale_forbids, teardown),
-		cmocka_unit_test_teardown(test_should_fail_to_list_what_was_never_known, teardown),
-		cmocka_unit_test_teardown(test_should_fail_to_list_folders_of_nobody, teardown),
-		cmocka_unit_test_teardown(test_a_missing_folder_goes_when_two_sessions_agree, teardown),
-		cmocka_unit_test_teardown(test_a_missing_folder_stays_when_the_second_session_shows_it, teardown),
-		cmocka_unit_test_teardown(test_a_missing_folder_stays_within_one_session, teardown),
-		cmocka_unit_test_teardown(test_a_failed_list_takes_nothing_away, teardown),
-		cmocka_unit_test_teardown(test_a_folder_that_holds_no_messages_any_more, teardown),
-		cmocka_unit_test_teardown(test_parents_that_are_only_implied, teardown),
-		cmocka_unit_test_teardown(test_names_are_escaped_and_marked, teardown),
-		cmocka_unit_test_teardown(test_what_is_told_is_checked_by_itself, teardown),
-		cmocka_unit_test_teardown(test_what_is_told_isnt_answered_from_memory, teardown),
-		cmocka_unit_test_teardown(test_the_same_state_is_no_change, teardown),
-		cmocka_unit_test_teardown(test_told_flags_are_asked_for_where_they_are_shown, teardown),
-		cmocka_unit_test_teardown(test_a_server_that_tells_without_end, teardown),
-		cmocka_unit_test_teardown(test_flags_of_a_message_that_is_new_to_who_tells, teardown),
-		cmocka_unit_test_teardown(test_what_comes_and_goes_untold, teardown),
-		cmocka_unit_test_teardown(test_no_connection_is_made_for_a_check_that_nobody_waits_for, teardown),
-		cmocka_unit_test_teardown(test_a_message_comes_while_flags_wait, teardown),
-		cmocka_unit_test_teardown(test_a_folder_that_goes_isnt_watched, teardown),
-		cmocka_unit_test_teardown(test_without_a_listener_nothing_is_watched, teardown),
+		cmocka_unit_test_teardown(test_a_listing_tells_what_the_server_told, fixture_teardown),
+		cmocka_unit_test_teardown(test_new_messages_appear_and_others_go, fixture_teardown),
+		cmocka_unit_test_teardown(test_all_messages_may_go, fixture_teardown),
+		cmocka_unit_test_teardown(test_flags_are_fetched_where_they_are_shown, fixture_teardown),
+		cmocka_unit_test_teardown(test_changed_flags_are_told, fixture_teardown),
+		cmocka_unit_test_teardown(test_another_uidvalidity_is_another_folder, fixture_teardown),
+		cmocka_unit_test_teardown(test_flags_that_are_as_they_were_are_not_written, fixture_teardown),
+		cmocka_unit_test_teardown(test_flags_told_twice_are_those_told_last, fixture_teardown),
+		cmocka_unit_test_teardown(test_the_index_answers_a_second_mount, fixture_teardown),
+		cmocka_unit_test_teardown(test_equal_numbers_of_other_messages_are_found_out, fixture_teardown),
+		cmocka_unit_test_teardown(test_a_failed_check_shows_what_is_known, fixture_teardown),
+		cmocka_unit_test_teardown(test_should_fail_to_show_what_stale_forbids, fixture_teardown),
+		cmocka_unit_test_teardown(test_should_fail_to_list_what_was_never_known, fixture_teardown),
+		cmocka_unit_test_teardown(test_should_fail_to_list_folders_of_nobody, fixture_teardown),
+		cmocka_unit_test_teardown(test_a_missing_folder_goes_when_two_sessions_agree, fixture_teardown),
+		cmocka_unit_test_teardown(
+			test_a_missing_folder_stays_when_the_second_session_shows_it, fixture_teardown),
+		cmocka_unit_test_teardown(test_a_missing_folder_stays_within_one_session, fixture_teardown),
+		cmocka_unit_test_teardown(test_a_failed_list_takes_nothing_away, fixture_teardown),
+		cmocka_unit_test_teardown(test_a_folder_that_holds_no_messages_any_more, fixture_teardown),
+		cmocka_unit_test_teardown(test_parents_that_are_only_implied, fixture_teardown),
+		cmocka_unit_test_teardown(test_names_are_escaped_and_marked, fixture_teardown),
+		cmocka_unit_test_teardown(test_what_is_told_is_checked_by_itself, fixture_teardown),
+		cmocka_unit_test_teardown(test_what_is_told_isnt_answered_from_memory, fixture_teardown),
+		cmocka_unit_test_teardown(test_the_same_state_is_no_change, fixture_teardown),
+		cmocka_unit_test_teardown(test_told_flags_are_asked_for_where_they_are_shown, fixture_teardown),
+		cmocka_unit_test_teardown(test_a_server_that_tells_without_end, fixture_teardown),
+		cmocka_unit_test_teardown(test_flags_of_a_message_that_is_new_to_who_tells, fixture_teardown),
+		cmocka_unit_test_teardown(test_what_comes_and_goes_untold, fixture_teardown),
+		cmocka_unit_test_teardown(
+			test_no_connection_is_made_for_a_check_that_nobody_waits_for, fixture_teardown),
+		cmocka_unit_test_teardown(test_a_message_comes_while_flags_wait, fixture_teardown),
+		cmocka_unit_test_teardown(test_a_folder_that_goes_isnt_watched, fixture_teardown),
+		cmocka_unit_test_teardown(test_without_a_listener_nothing_is_watched, fixture_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

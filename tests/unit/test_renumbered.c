@@ -44,16 +44,6 @@ static struct fixture *start(void **state)
 	return f;
 }
 
-static int teardown(void **state)
-{
-	struct fixture *f = *state;
-
-	if (f)
-		fixture_free(f);
-	g_free(f);
-	return 0;
-}
-
 static void read_some(struct fixture *f, uint32_t last)
 {
 	for (uint32_t uid = 1; uid <= last; uid++)
@@ -349,7 +339,7 @@ static void test_what_is_in_doubt_is_fetched(void **state)
 		assert_int_equal(0, check_folder(f, f->folder));
 		read_all_now(f);
 		assert_asked(f, wrongs[i].asked);
-		teardown(state);
+		fixture_teardown(state);
 		*state = NULL;
 	}
 }
@@ -379,16 +369,16 @@ static void test_octets_of_another_message_than_was_listed(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_teardown(test_bodies_follow_their_messages, teardown),
-		cmocka_unit_test_teardown(test_in_another_process, teardown),
-		cmocka_unit_test_teardown(test_large_ones_and_lines, teardown),
-		cmocka_unit_test_teardown(test_lines_that_are_turned, teardown),
-		cmocka_unit_test_teardown(test_sizes_are_known_with_the_answer, teardown),
-		cmocka_unit_test_teardown(test_a_check_that_fails_half_way, teardown),
-		cmocka_unit_test_teardown(test_a_session_lost_in_the_middle, teardown),
-		cmocka_unit_test_teardown(test_the_same_uidvalidity, teardown),
-		cmocka_unit_test_teardown(test_what_is_in_doubt_is_fetched, teardown),
-		cmocka_unit_test_teardown(test_octets_of_another_message_than_was_listed, teardown),
+		cmocka_unit_test_teardown(test_bodies_follow_their_messages, fixture_teardown),
+		cmocka_unit_test_teardown(test_in_another_process, fixture_teardown),
+		cmocka_unit_test_teardown(test_large_ones_and_lines, fixture_teardown),
+		cmocka_unit_test_teardown(test_lines_that_are_turned, fixture_teardown),
+		cmocka_unit_test_teardown(test_sizes_are_known_with_the_answer, fixture_teardown),
+		cmocka_unit_test_teardown(test_a_check_that_fails_half_way, fixture_teardown),
+		cmocka_unit_test_teardown(test_a_session_lost_in_the_middle, fixture_teardown),
+		cmocka_unit_test_teardown(test_the_same_uidvalidity, fixture_teardown),
+		cmocka_unit_test_teardown(test_what_is_in_doubt_is_fetched, fixture_teardown),
+		cmocka_unit_test_teardown(test_octets_of_another_message_than_was_listed, fixture_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

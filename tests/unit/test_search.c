@@ -32,16 +32,6 @@ static struct fixture *start(void **state, uint32_t poll_s)
 	return f;
 }
 
-static int teardown(void **state)
-{
-	struct fixture *f = *state;
-
-	if (f)
-		fixture_free(f);
-	g_free(f);
-	return 0;
-}
-
 struct looking {
 	struct fixture *f;
 	struct query *query;
@@ -326,16 +316,16 @@ static void test_wrong_queries_are_noted(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_teardown(test_finds_in_all_folders, teardown),
-		cmocka_unit_test_teardown(test_results_are_kept_for_poll, teardown),
-		cmocka_unit_test_teardown(test_results_expire, teardown),
-		cmocka_unit_test_teardown(test_equal_queries_are_asked_once, teardown),
-		cmocka_unit_test_teardown(test_what_fails_fails_whole, teardown),
-		cmocka_unit_test_teardown(test_a_folder_that_cant_be_searched_is_left_out, teardown),
-		cmocka_unit_test_teardown(test_a_server_that_knows_ascii_only, teardown),
-		cmocka_unit_test_teardown(test_a_renumbered_folder_is_searched_again, teardown),
-		cmocka_unit_test_teardown(test_what_is_called_off_ends, teardown),
-		cmocka_unit_test_teardown(test_wrong_queries_are_noted, teardown),
+		cmocka_unit_test_teardown(test_finds_in_all_folders, fixture_teardown),
+		cmocka_unit_test_teardown(test_results_are_kept_for_poll, fixture_teardown),
+		cmocka_unit_test_teardown(test_results_expire, fixture_teardown),
+		cmocka_unit_test_teardown(test_equal_queries_are_asked_once, fixture_teardown),
+		cmocka_unit_test_teardown(test_what_fails_fails_whole, fixture_teardown),
+		cmocka_unit_test_teardown(test_a_folder_that_cant_be_searched_is_left_out, fixture_teardown),
+		cmocka_unit_test_teardown(test_a_server_that_knows_ascii_only, fixture_teardown),
+		cmocka_unit_test_teardown(test_a_renumbered_folder_is_searched_again, fixture_teardown),
+		cmocka_unit_test_teardown(test_what_is_called_off_ends, fixture_teardown),
+		cmocka_unit_test_teardown(test_wrong_queries_are_noted, fixture_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -80,16 +80,6 @@ static struct fixture *start(void **state, unsigned messages)
 	return f;
 }
 
-static int teardown(void **state)
-{
-	struct fixture *f = *state;
-
-	if (f)
-		fixture_free(f);
-	g_free(f);
-	return 0;
-}
-
 /* Until it is mounted again; the server is a new one, with nothing. */
 static void remount(struct fixture *f)
 {
@@ -554,7 +544,7 @@ static void test_unmounting_while_texts_are_made(void **state)
 		assert_int_equal(0, read_code(f, uid));
 	for (uint32_t uid = 2; uid <= 41; uid++)
 		parked_start(&parked[uid - 2], f, uid);
-	teardown(state);
+	fixture_teardown(state);
 	*state = NULL;
 	for (unsigned i = 0; i < G_N_ELEMENTS(parked); i++) {
 		assert_int_equal(1, g_atomic_int_get(&parked[i].calls));
@@ -999,36 +989,37 @@ static void test_a_walk_over_octets_makes_no_text(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_teardown(test_a_text_is_made_once, teardown),
-		cmocka_unit_test_teardown(test_pieces_and_the_end, teardown),
-		cmocka_unit_test_teardown(test_a_size_is_exact_from_the_first_open_on, teardown),
-		cmocka_unit_test_teardown(test_under_trust_no_estimate_is_too_small, teardown),
-		cmocka_unit_test_teardown(test_a_text_is_remembered_across_mounts, teardown),
-		cmocka_unit_test_teardown(test_many_readers_are_one_text, teardown),
-		cmocka_unit_test_teardown(test_who_comes_while_it_is_made_waits_for_the_same, teardown),
-		cmocka_unit_test_teardown(test_an_interrupt_ends_one_wait_alone, teardown),
-		cmocka_unit_test_teardown(test_an_interrupt_while_it_is_made, teardown),
-		cmocka_unit_test_teardown(test_unmounting_while_texts_are_made, teardown),
-		cmocka_unit_test_teardown(test_should_fail_what_the_server_cant_deliver, teardown),
-		cmocka_unit_test_teardown(test_a_stub_is_its_own_text, teardown),
-		cmocka_unit_test_teardown(test_should_fail_without_a_way_and_recover, teardown),
-		cmocka_unit_test_teardown(test_should_fail_offline, teardown),
-		cmocka_unit_test_teardown(test_what_is_expunged_is_gone, teardown),
-		cmocka_unit_test_teardown(test_numbered_anew, teardown),
-		cmocka_unit_test_teardown(test_numbered_anew_under_the_same_uidvalidity, teardown),
-		cmocka_unit_test_teardown(test_the_attachments_of_another_message_are_never_listed, teardown),
-		cmocka_unit_test_teardown(test_numbered_anew_while_a_text_is_made, teardown),
-		cmocka_unit_test_teardown(test_numbered_anew_while_a_text_is_made_under_the_same_uidvalidity, teardown),
-		cmocka_unit_test_teardown(test_a_folder_goes_while_a_text_is_made, teardown),
-		cmocka_unit_test_teardown(test_a_folder_of_the_same_name_has_its_own_messages, teardown),
-		cmocka_unit_test_teardown(test_what_the_cache_has_lost_is_made_again, teardown),
-		cmocka_unit_test_teardown(test_the_text_stays_without_the_octets, teardown),
-		cmocka_unit_test_teardown(test_a_cache_without_room, teardown),
-		cmocka_unit_test_teardown(test_attachments, teardown),
-		cmocka_unit_test_teardown(test_texts_of_a_walk_are_made_once_each, teardown),
-		cmocka_unit_test_teardown(test_all_that_is_fetched_ahead_is_made_ahead, teardown),
-		cmocka_unit_test_teardown(test_numbered_anew_while_texts_wait_to_be_made, teardown),
-		cmocka_unit_test_teardown(test_a_walk_over_octets_makes_no_text, teardown),
+		cmocka_unit_test_teardown(test_a_text_is_made_once, fixture_teardown),
+		cmocka_unit_test_teardown(test_pieces_and_the_end, fixture_teardown),
+		cmocka_unit_test_teardown(test_a_size_is_exact_from_the_first_open_on, fixture_teardown),
+		cmocka_unit_test_teardown(test_under_trust_no_estimate_is_too_small, fixture_teardown),
+		cmocka_unit_test_teardown(test_a_text_is_remembered_across_mounts, fixture_teardown),
+		cmocka_unit_test_teardown(test_many_readers_are_one_text, fixture_teardown),
+		cmocka_unit_test_teardown(test_who_comes_while_it_is_made_waits_for_the_same, fixture_teardown),
+		cmocka_unit_test_teardown(test_an_interrupt_ends_one_wait_alone, fixture_teardown),
+		cmocka_unit_test_teardown(test_an_interrupt_while_it_is_made, fixture_teardown),
+		cmocka_unit_test_teardown(test_unmounting_while_texts_are_made, fixture_teardown),
+		cmocka_unit_test_teardown(test_should_fail_what_the_server_cant_deliver, fixture_teardown),
+		cmocka_unit_test_teardown(test_a_stub_is_its_own_text, fixture_teardown),
+		cmocka_unit_test_teardown(test_should_fail_without_a_way_and_recover, fixture_teardown),
+		cmocka_unit_test_teardown(test_should_fail_offline, fixture_teardown),
+		cmocka_unit_test_teardown(test_what_is_expunged_is_gone, fixture_teardown),
+		cmocka_unit_test_teardown(test_numbered_anew, fixture_teardown),
+		cmocka_unit_test_teardown(test_numbered_anew_under_the_same_uidvalidity, fixture_teardown),
+		cmocka_unit_test_teardown(test_the_attachments_of_another_message_are_never_listed, fixture_teardown),
+		cmocka_unit_test_teardown(test_numbered_anew_while_a_text_is_made, fixture_teardown),
+		cmocka_unit_test_teardown(
+			test_numbered_anew_while_a_text_is_made_under_the_same_uidvalidity, fixture_teardown),
+		cmocka_unit_test_teardown(test_a_folder_goes_while_a_text_is_made, fixture_teardown),
+		cmocka_unit_test_teardown(test_a_folder_of_the_same_name_has_its_own_messages, fixture_teardown),
+		cmocka_unit_test_teardown(test_what_the_cache_has_lost_is_made_again, fixture_teardown),
+		cmocka_unit_test_teardown(test_the_text_stays_without_the_octets, fixture_teardown),
+		cmocka_unit_test_teardown(test_a_cache_without_room, fixture_teardown),
+		cmocka_unit_test_teardown(test_attachments, fixture_teardown),
+		cmocka_unit_test_teardown(test_texts_of_a_walk_are_made_once_each, fixture_teardown),
+		cmocka_unit_test_teardown(test_all_that_is_fetched_ahead_is_made_ahead, fixture_teardown),
+		cmocka_unit_test_teardown(test_numbered_anew_while_texts_wait_to_be_made, fixture_teardown),
+		cmocka_unit_test_teardown(test_a_walk_over_octets_makes_no_text, fixture_teardown),
 	};
 
 	mime_init();
