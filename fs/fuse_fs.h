@@ -42,6 +42,10 @@ struct fs {
 	atomic_int device_errno;  /* the device failed */
 	struct fs_worker workers[FS_WORKERS_MAX];
 	unsigned workers_count;
+	pthread_mutex_t turn_lock; /* guards the two below */
+	pthread_cond_t turn;       /* nobody listens */
+	bool listening; /* a worker waits for the kernel's next request, or does something short before it does */
+	bool closing;   /* no worker has to listen any more */
 };
 
 /* The operations of a mount with these settings; userdata is its struct fs. */

@@ -2,6 +2,7 @@
 /* The mount itself: options, reasons why it fails, the session's threads, the end. */
 #include "fs/fuse_fs.h"
 
+#include "src/base/block.h"
 #include "src/base/log.h"
 
 #include <errno.h>
@@ -258,6 +259,8 @@ int fs_new(struct mail *mail, const struct fs_config *config, struct fs **fs_out
 		.sizes_trusted = mail_sizes_trusted(mail),
 		.mounter = getuid(),
 	};
+	pthread_mutex_init(&fs->turn_lock, NULL);
+	pthread_cond_init(&fs->turn, NULL);
 	tasks_init(&fs->tasks, mail);
 	retries_init(&fs->retries);
 	looks_init(&fs->looks);
@@ -286,6 +289,33 @@ void fs_stop(struct fs *fs)
 	(void)written; /* can only fail when it has been woken often enough */
 }
 
+static _Thread_local bool is_listener;
+
+/* False: the mount ends. */
+static bool listen_in_turn(struct fs *fs)
+{
+	pthread_mutex_lock(&fs->turn_lock);
+	while (!is_listener && fs->listening && !fs->closing)
+		pthread_cond_wait(&fs->turn, &fs->turn_lock);
+	fs->listening = is_listener = !fs->closing;
+	pthread_mutex_unlock(&fs->turn_lock);
+	return is_listener;
+}
+
+/* A request takes longer: the next worker listens. */
+static void stop_listening(void *data)
+{
+	struct fs *fs = data;
+
+	if (!is_listener)
+		return;
+	is_listener = false;
+	pthread_mutex_lock(&fs->turn_lock);
+	fs->listening = false;
+	pthread_cond_signal(&fs->turn);
+	pthread_mutex_unlock(&fs->turn_lock);
+}
+
 /*
  * As libfuse's own loop does it, but that one can't be woken by a program that wants to stop, and its cloned device
  * descriptors lose interrupts that overtake their request.
@@ -295,7 +325,9 @@ static void *work(void *data)
 	struct fs_worker *worker = data;
 	struct fuse_session *session = worker->fs->session;
 
-	while (!fuse_session_exited(session)) {
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+	block_hook_set(stop_listening, worker->fs);
+	while (!fuse_session_exited(session) && listen_in_turn(worker->fs)) {
 		pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
 		int got = fuse_session_receive_buf(session, &worker->buffer);
 		pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
@@ -335,6 +367,10 @@ static bool workers_start(struct fs *fs)
 static void workers_stop(struct fs *fs)
 {
 	fuse_session_exit(fs->session);
+	pthread_mutex_lock(&fs->turn_lock);
+	fs->closing = true;
+	pthread_cond_broadcast(&fs->turn);
+	pthread_mutex_unlock(&fs->turn_lock);
 	for (unsigned i = 0; i < fs->workers_count; i++)
 		pthread_cancel(fs->workers[i].thread);
 	for (unsigned i = 0; i < fs->workers_count; i++) {
@@ -390,6 +426,8 @@ void fs_free(struct fs *fs)
 	retries_fini(&fs->retries);
 	looks_fini(&fs->looks);
 	tasks_fini(&fs->tasks);
+	pthread_cond_destroy(&fs->turn);
+	pthread_mutex_destroy(&fs->turn_lock);
 	if (fs->wake_fd >= 0)
 		close(fs->wake_fd);
 	g_free(fs->mountpoint);

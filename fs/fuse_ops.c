@@ -3,6 +3,7 @@
 #include "fs/fuse_fs.h"
 
 #include "fs/node.h"
+#include "src/base/block.h"
 #include "src/base/loop.h"
 
 #include <errno.h>
@@ -160,6 +161,9 @@ static void do_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct request *request = request_new(req, parent, step_lookup, answer_lookup);
 
+	/* what is generated may have to be made */
+	if (parent & NODE_GENERATED)
+		block_ahead();
 	request->name = g_strdup(name);
 	request_run(request);
 }
@@ -221,6 +225,9 @@ static void do_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 static void do_readlink(fuse_req_t req, fuse_ino_t ino)
 {
 	g_autofree char *target = NULL;
+
+	block_ahead();
+
 	int result = ops_readlink(&fs_of(req)->ops, ino, &target);
 
 	if (result == 0)
@@ -321,6 +328,7 @@ static void reply_read(void *data)
 		/* Mails are small: one copy costs less than the three calls of a splice. */
 		char *bytes = reply_buffer(slice->length);
 
+		block_ahead();
 		if (read_fully(slice->fd, slice->fd_offset, bytes, slice->length))
 			fuse_reply_buf(request->req, bytes, slice->length);
 		else
@@ -396,6 +404,7 @@ static void do_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 {
 	struct request *request = request_new(req, ino, step_opendir, answer_opendir);
 
+	block_ahead();
 	request->fi = *fi;
 	request_run(request);
 }
@@ -433,6 +442,9 @@ static void list_directory(
 	fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, const struct fuse_file_info *fi, bool plus)
 {
 	size_t room = MIN(size, LISTING_BYTES_MAX);
+
+	block_ahead();
+
 	struct listing listing = {.req = req, .plus = plus, .bytes = reply_buffer(room), .size = room};
 	int result = ops_readdir(&fs_of(req)->ops, ino, fi->fh, offset,
 		room / (plus ? PLUS_ENTRY_BYTES : PLAIN_ENTRY_BYTES), list_entry, &listing);
@@ -468,6 +480,9 @@ static void reply_xattr(fuse_req_t req, const char *bytes, size_t length, size_t
 static void do_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 {
 	g_autofree char *value = NULL;
+
+	block_ahead();
+
 	int result = ops_getxattr(&fs_of(req)->ops, ino, name, &value);
 
 	if (result == 0)
@@ -480,6 +495,9 @@ static void do_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 {
 	g_autofree char *names = NULL;
 	size_t length;
+
+	block_ahead();
+
 	int result = ops_listxattr(&fs_of(req)->ops, ino, &names, &length);
 
 	if (result == 0)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Bodies: counted places in memory or in a file; get and put. */
+#include "src/base/block.h"
 #include "src/cache/internal.h"
 
 #include <errno.h>
@@ -331,6 +332,7 @@ int cache_body_get(struct cache *cache, const struct cache_key *key, struct cach
 
 	if (find_without_index(cache, key, body_out, &drops))
 		return *body_out ? 1 : 0;
+	block_ahead();
 	/* An index that can't be read is no reason not to read mail: the body then counts as not cached. */
 	if (!row_find(cache, key, &row))
 		return 0;

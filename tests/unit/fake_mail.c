@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "tests/unit/fake_mail.h"
+
+#include "src/base/block.h"
 #include "src/mail/query.h"
 
 #include <errno.h>
@@ -695,6 +697,10 @@ int mail_read(struct mail *mail, struct mail_folder *folder, uint32_t uid, uint6
 {
 	int code = 0;
 
+	if (uid == 1 && mail->options.disk_ms) {
+		block_ahead();
+		g_usleep(mail->options.disk_ms * 1000ul);
+	}
 	pthread_mutex_lock(&mail->lock);
 	struct message *message = message_of(folder, uid);
 

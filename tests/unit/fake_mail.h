@@ -16,6 +16,7 @@ struct fake_options {
 	bool trusted;
 	bool racy;                     /* waits end within the call that parks, at once, or a little later, by turns */
 	bool in_file;                  /* bodies come from a file, else from memory */
+	uint32_t disk_ms;              /* each read of message 1 keeps its thread for so long */
 	uint32_t delay_ms[FAKE_WAITS]; /* 0: ready without waiting, unless racy */
 	int code[FAKE_WAITS];          /* that the wait ends with */
 };

@@ -299,6 +299,34 @@ static void test_parallel_lookups(void **state)
 }
 
 /* An error is waited for once, though the kernel asks twice. */
+/* One thread listens to the kernel: while it waits for the disk it is another one. */
+static void test_a_slow_disk_delays_its_reader_alone(void **state)
+{
+	struct fake_options options = {.in_file = true, .disk_ms = 1500};
+	struct mount mount;
+	pid_t readers[2];
+	int64_t began_us;
+	int status;
+
+	mount_begin(&mount, &options);
+
+	g_autofree char *path = path_of(&mount, 1);
+
+	for (size_t i = 0; i < G_N_ELEMENTS(readers); i++) {
+		readers[i] = reader_begin(path, false);
+		wait_until_sleeping(readers[i]);
+	}
+	began_us = g_get_monotonic_time();
+	for (uint32_t uid = 2; uid <= 20; uid++)
+		assert_reads(&mount, uid);
+	assert_true(g_get_monotonic_time() - began_us < 1000000);
+	for (size_t i = 0; i < G_N_ELEMENTS(readers); i++) {
+		assert_int_equal(waitpid(readers[i], &status, 0), readers[i]);
+		assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	}
+	mount_end(&mount);
+}
+
 static void test_error_once(void **state)
 {
 	struct fake_options options = {.delay_ms = {[FAKE_BODY] = 1}, .code = {[FAKE_BODY] = ERR_TIMEOUT}};
@@ -343,6 +371,7 @@ int main(void)
 		cmocka_unit_test(test_trusted_sizes),
 		cmocka_unit_test(test_interrupts),
 		cmocka_unit_test(test_parallel_lookups),
+		cmocka_unit_test(test_a_slow_disk_delays_its_reader_alone),
 		cmocka_unit_test(test_error_once),
 		cmocka_unit_test(test_mount_refused),
 	};
