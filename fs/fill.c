@@ -6,6 +6,8 @@
 
 #include "src/base/banned.h"
 
+#define FILL_GATHER_US 500u
+
 struct body {
 	uint64_t ino;
 	GBytes *bytes;
@@ -71,6 +73,16 @@ void fill_add(struct fill *fill, uint64_t ino, GBytes *bytes)
 	pthread_mutex_unlock(&fill->lock);
 }
 
+/* Bodies come in bursts: waking for each costs more than storing it. */
+static void gather(struct fill *fill)
+{
+	if (fill->stopping)
+		return;
+	pthread_mutex_unlock(&fill->lock);
+	g_usleep(FILL_GATHER_US);
+	pthread_mutex_lock(&fill->lock);
+}
+
 static void *run(void *data)
 {
 	struct fill *fill = data;
@@ -81,6 +93,7 @@ static void *run(void *data)
 
 		if (!body) {
 			pthread_cond_wait(&fill->filled, &fill->lock);
+			gather(fill);
 			continue;
 		}
 		pthread_mutex_unlock(&fill->lock);

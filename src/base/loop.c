@@ -17,10 +17,11 @@ struct posted {
 
 struct loop {
 	GMainContext *context;
-	GMainLoop *main;
 	pthread_t thread; /* the one that runs it */
 	bool started;
-	int wake_fd; /* an eventfd: written when `posted` gets its first */
+	bool stopping;  /* the loop's own */
+	bool gathering; /* the loop's own */
+	int wake_fd;    /* an eventfd: written when `posted` gets its first */
 	struct loop_watch *wake;
 	pthread_mutex_t lock;
 	GArray *posted; /* struct posted; `lock` */
@@ -66,7 +67,6 @@ struct loop *loop_new(void)
 	struct loop *loop = g_new0(struct loop, 1);
 
 	loop->context = g_main_context_new();
-	loop->main = g_main_loop_new(loop->context, FALSE);
 	loop->thread = pthread_self();
 	pthread_mutex_init(&loop->lock, NULL);
 	loop->posted = g_array_new(FALSE, FALSE, sizeof(struct posted));
@@ -87,17 +87,31 @@ void loop_free(struct loop *loop)
 	g_array_unref(loop->posted);
 	g_array_unref(loop->spare);
 	pthread_mutex_destroy(&loop->lock);
-	g_main_loop_unref(loop->main);
 	g_main_context_unref(loop->context);
 	g_free(loop);
+}
+
+/* Returns when the turn before this one is long enough ago, and what time it is then. */
+static gint64 gather(gint64 before_us)
+{
+	gint64 past_us = g_get_monotonic_time() - before_us;
+
+	if (past_us < LOOP_GATHER_US)
+		g_usleep((gulong)(LOOP_GATHER_US - past_us));
+	return g_get_monotonic_time();
 }
 
 static void *loop_thread(void *data)
 {
 	struct loop *loop = data;
+	gint64 turn_us = 0;
 
 	g_main_context_push_thread_default(loop->context);
-	g_main_loop_run(loop->main);
+	while (!loop->stopping) {
+		g_main_context_iteration(loop->context, TRUE);
+		if (loop->gathering)
+			turn_us = gather(turn_us);
+	}
 	g_main_context_pop_thread_default(loop->context);
 	return NULL;
 }
@@ -118,7 +132,7 @@ void loop_start(struct loop *loop)
 
 static void quit(void *data)
 {
-	g_main_loop_quit(((struct loop *)data)->main);
+	((struct loop *)data)->stopping = true;
 }
 
 void loop_stop(struct loop *loop)
@@ -127,8 +141,13 @@ void loop_stop(struct loop *loop)
 		return;
 	loop_post(loop, quit, loop);
 	pthread_join(loop->thread, NULL);
-	loop->started = false;
+	loop->started = loop->stopping = false;
 	loop->thread = pthread_self();
+}
+
+void loop_gather(struct loop *loop, bool on)
+{
+	loop->gathering = on;
 }
 
 void loop_run_until(struct loop *loop, const bool *done)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Errors, secrets in texts, the loop, and what the process uses. */
+#include "src/base/block.h"
 #include "src/base/error.h"
 #include "src/base/loop.h"
 #include "src/base/process.h"
@@ -9,6 +10,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
@@ -213,6 +215,81 @@ static void test_timers(void **unused)
 	loop_free(loop);
 }
 
+struct turns {
+	struct loop *loop;
+	unsigned left;
+	bool gathers;
+	atomic_bool over;
+};
+
+/* One turn each: what is posted in a turn comes with the next. */
+static void on_turn(void *data)
+{
+	struct turns *turns = data;
+
+	loop_gather(turns->loop, turns->gathers);
+	if (turns->left--)
+		loop_post(turns->loop, on_turn, turns);
+	else
+		atomic_store(&turns->over, true);
+}
+
+static int64_t turns_us(bool gathers)
+{
+	struct turns turns = {.loop = loop_new(), .left = 100, .gathers = gathers};
+	int64_t began_us = g_get_monotonic_time();
+
+	loop_start(turns.loop);
+	loop_post(turns.loop, on_turn, &turns);
+	while (!atomic_load(&turns.over))
+		g_usleep(100);
+	loop_stop(turns.loop);
+	loop_free(turns.loop);
+	return g_get_monotonic_time() - began_us;
+}
+
+static void test_turns_are_gathered(void **unused)
+{
+	int64_t fastest_us = INT64_MAX;
+
+	assert_true(turns_us(true) >= 99 * LOOP_GATHER_US);
+	/* it isn't always so */
+	for (unsigned i = 0; i < 20; i++)
+		fastest_us = MIN(fastest_us, turns_us(false));
+	assert_true(fastest_us < 99 * LOOP_GATHER_US);
+}
+
+/* ---- threads that others wait for ---- */
+
+static void count_up(void *data)
+{
+	++*(unsigned *)data;
+}
+
+static void *without_hook(void *data)
+{
+	block_ahead();
+	return NULL;
+}
+
+static void test_a_thread_says_that_it_may_block(void **unused)
+{
+	unsigned told = 0;
+	pthread_t other;
+
+	block_ahead();
+	block_hook_set(count_up, &told);
+	block_ahead();
+	block_ahead();
+	assert_int_equal(told, 2);
+	assert_int_equal(pthread_create(&other, NULL, without_hook, NULL), 0);
+	pthread_join(other, NULL);
+	assert_int_equal(told, 2);
+	block_hook_set(NULL, NULL);
+	block_ahead();
+	assert_int_equal(told, 2);
+}
+
 static void test_a_process_sees_what_it_uses(void **state)
 {
 	uint64_t before = process_open_fds(), resident = process_resident_bytes();
@@ -236,6 +313,8 @@ int main(void)
 		cmocka_unit_test(test_secret_bounds),
 		cmocka_unit_test(test_posts_come_once_and_in_order),
 		cmocka_unit_test(test_timers),
+		cmocka_unit_test(test_turns_are_gathered),
+		cmocka_unit_test(test_a_thread_says_that_it_may_block),
 		cmocka_unit_test(test_a_process_sees_what_it_uses),
 	};
 
