@@ -24,6 +24,7 @@ static const struct client_tuning tuning_default = {
 	.pause_ms = 5000,
 	.pause_max_ms = 60000,
 	.limit_ms = 600000,
+	.lane_ms = 3000,
 	.watch_quiet_ms = 1000,
 	.watch_rearm_ms = 9 * 60 * 1000, /* NATs and Exchange forget a silent connection after 10 */
 	.watch_good_ms = 10000,
@@ -487,6 +488,7 @@ struct imap_client *imap_client_new(struct loop *loop, const struct imap_client_
 	client->config.ca_file = g_strdup(config->ca_file);
 	client->config.user = g_strdup(config->user);
 	client->config.connections = CLAMP(config->connections, 1, CLIENT_CONNECTIONS_MAX);
+	client->lanes.count = 1;
 	client->depth = config->depth ? MIN(config->depth, CONN_COMMANDS_MAX / 2) : CLIENT_DEPTH_DEFAULT;
 	client->auth = auth;
 	client->factory = factory;
@@ -522,6 +524,7 @@ void imap_client_free(struct imap_client *client)
 {
 	if (!client)
 		return;
+	loop_gather(client->loop, false);
 	loop_timer_cancel(client->kick);
 	loop_timer_cancel(client->tick);
 	loop_timer_cancel(client->grave);
@@ -531,6 +534,7 @@ void imap_client_free(struct imap_client *client)
 	queue_forget(&client->waiting[IMAP_BULK]);
 	queue_forget(&client->limbo);
 	watch_fini(client);
+	standby_fini(client);
 	for (guint i = 0; i < client->members->len; i++) {
 		struct member *member = client->members->pdata[i];
 

@@ -6,6 +6,7 @@
  *	schedule.c  which job goes to which member, when a member is opened or closed
  *	member.c    one connection: EXAMINE, sending, routing of what arrives, its loss
  *	watch.c     which member idles (IDLE), and on what; how it is called back
+ *	standby.c   what the member that is kept free of bulk work has open
  *
  * A job is in exactly one queue: waiting (by class), flight (of a member), or limbo (about to be told
  * something, while callbacks may cancel it). Members that ended wait in `graveyard` until the stack is
@@ -115,6 +116,7 @@ struct client_tuning {
 	uint32_t pause_ms;         /* first pause where the server told no number, then doubling */
 	uint32_t pause_max_ms;
 	uint32_t limit_ms;       /* how long a learned limit of connections is believed */
+	uint32_t lane_ms;        /* over which it is measured what a number of lanes brings */
 	uint32_t watch_quiet_ms; /* the only free connection idles after so much rest */
 	uint32_t watch_rearm_ms; /* an IDLE lasts so long at most */
 	uint32_t watch_good_ms;  /* … and one that lasted so long was worth its connection */
@@ -130,6 +132,21 @@ struct watch {
 	uint64_t not_before_ms;      /* clock_ms() */
 	unsigned failures;           /* in a row */
 	bool off;                    /* until the next sign-in, or another mailbox: trying is no use */
+};
+
+struct standby {
+	char *mailbox; /* that was opened last; NULL = none in this stretch of bulk work */
+	bool is_under_way;
+	struct imap_request request;
+};
+
+/* Connections for the bulk work of one mailbox: schedule.c. */
+struct lanes {
+	uint32_t count;    /* at most */
+	bool settled;      /* for as long as this bulk work lasts */
+	uint64_t since_ms; /* clock_ms(): they are so many; 0 = no bulk work */
+	uint64_t bytes;    /* that had come by then */
+	uint64_t rate;     /* octets a second with one less; 0 = with one */
 };
 
 struct imap_client {
@@ -172,6 +189,8 @@ struct imap_client {
 	uint32_t pause_next_ms;                  /* without a number */
 
 	struct watch watch;
+	struct standby standby;
+	struct lanes lanes;
 
 	unsigned losses;        /* in a row without an answer */
 	uint64_t lost_at;       /* `opened` when a connection was lost, idle or not */
@@ -236,6 +255,10 @@ void watch_unconnected(const struct member *member, enum session_end end, uint32
 void watch_signed_in(struct imap_client *client, const struct member *member);
 void watch_tick(struct member *member);
 void watch_fini(struct imap_client *client);
+
+/* standby.c */
+void standby_schedule(struct imap_client *client);
+void standby_fini(struct imap_client *client);
 
 /* schedule.c */
 void schedule(struct imap_client *client);

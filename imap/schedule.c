@@ -12,6 +12,8 @@
 
 #define ENOUGH_IN_FLIGHT 2u /* on one connection, to hide the round trip; a free connection is better than more */
 
+#define LANE_GAIN_SHARE 8u /* a connection more has to bring so much more: an eighth */
+
 #define LOOK_AHEAD_MAX 256u /* jobs without a place, before those behind them aren't looked at */
 #define HELD_BY(class) ((unsigned)(class) + 1)
 
@@ -46,6 +48,52 @@ uint32_t schedule_allowed(const struct imap_client *client)
 static uint32_t bulk_most(const struct pass *pass)
 {
 	return pass->allowed > 1 ? pass->allowed - 1 : 1;
+}
+
+/*
+ * One connection carries as much as several where commands can be pipelined, and costs both sides less. But it may be
+ * the connection that is slow, and not the line. So while bulk work goes on one more is tried, and another one for as
+ * long as each brings more.
+ */
+static void lanes_note(struct imap_client *client, bool is_bulk_under_way)
+{
+	struct lanes *lanes = &client->lanes;
+	uint64_t now_ms = clock_ms(), past_ms = now_ms - lanes->since_ms, bytes, rate;
+
+	if (is_bulk_under_way && lanes->since_ms && past_ms < client->tuning.lane_ms)
+		return;
+	bytes = client->counters.bytes_in - lanes->bytes;
+	rate = bytes * 1000 / MAX(past_ms, 1);
+	if (!is_bulk_under_way || !lanes->since_ms) {
+		*lanes = (struct lanes){.count = 1};
+	} else if (!lanes->settled && rate > lanes->rate + lanes->rate / LANE_GAIN_SHARE) {
+		lanes->count++;
+		lanes->rate = rate;
+		client_kick(client);
+	} else if (!lanes->settled) {
+		lanes->count = MAX(lanes->count - 1, 1);
+		lanes->settled = true;
+	}
+	lanes->since_ms = is_bulk_under_way ? now_ms : 0;
+	lanes->bytes = client->counters.bytes_in;
+}
+
+/* Bulk work of this mailbox has the connections that it may have. */
+static bool lanes_are_full(const struct pass *pass, const struct job *job)
+{
+	const GPtrArray *members = pass->client->members;
+	uint32_t count = 0;
+
+	if (pass->client->depth == 1)
+		return false;
+	for (guint i = 0; i < members->len; i++) {
+		const struct member *member = members->pdata[i];
+
+		count += member->bulk && !member_must_examine(member, job);
+	}
+	/* a second one isn't taken from those who wait for a single message, before there is another for them */
+	return count >= pass->client->lanes.count ||
+	       (count && pass->ready - pass->bulk < 2 && pass->ready < pass->allowed);
 }
 
 static void pass_count(struct pass *pass)
@@ -92,6 +140,11 @@ static struct member *keeper_of(const struct pass *pass, const struct job *job)
 	return NULL;
 }
 
+static bool may_be_bulk(const struct pass *pass, const struct member *member, const struct job *job)
+{
+	return job->class != IMAP_BULK || member->bulk || (pass->bulk < bulk_most(pass) && !lanes_are_full(pass, job));
+}
+
 static enum rank rank_of(const struct pass *pass, const struct member *member, const struct job *job)
 {
 	const struct job *head = member->flight.head ? member->flight.head->data : NULL;
@@ -100,7 +153,7 @@ static enum rank rank_of(const struct pass *pass, const struct member *member, c
 	if (member->state != MEMBER_READY || member->idle || member->held || member->drop || member->examining ||
 		!fresh_enough(member, job))
 		return RANK_NONE;
-	if (job->class == IMAP_BULK && !member->bulk && pass->bulk >= bulk_most(pass))
+	if (!may_be_bulk(pass, member, job))
 		return RANK_NONE;
 	must_examine = member_must_examine(member, job);
 	if (!head) {
@@ -144,7 +197,7 @@ static void hold_one(const struct pass *pass, const struct job *job)
 
 		if (member->state != MEMBER_READY || member->held || member->idle)
 			continue;
-		if (job->class == IMAP_BULK && !member->bulk && pass->bulk >= bulk_most(pass))
+		if (!may_be_bulk(pass, member, job))
 			continue;
 		if (!least || member->flight.length < least->flight.length)
 			least = member;
@@ -171,9 +224,9 @@ static bool make_room(struct pass *pass, const struct job *job)
 	return false;
 }
 
-static bool bulk_is_full(const struct pass *pass)
+static bool bulk_is_full(const struct pass *pass, const struct job *job)
 {
-	return pass->bulk + pass->connecting >= bulk_most(pass);
+	return pass->bulk + pass->connecting >= bulk_most(pass) || lanes_are_full(pass, job);
 }
 
 /* One idles that this job could have sooner than a new connection. Bulk work takes the new one, as long as it may. */
@@ -184,7 +237,7 @@ static bool can_call(const struct pass *pass, const struct job *job)
 	if (!idler || pass->called || !fresh_enough(idler, job))
 		return false;
 	if (job->class == IMAP_BULK)
-		return !bulk_is_full(pass) && !may_open(pass) && !pass->connecting;
+		return !bulk_is_full(pass, job) && !may_open(pass) && !pass->connecting;
 	return true;
 }
 
@@ -209,7 +262,7 @@ static void stuck(struct pass *pass, const struct job *job)
 	if (job->request->fresh && pass->ready + pass->connecting >= pass->allowed && !pass->connecting)
 		make_room(pass, job);
 	more = pass->ready + pass->connecting < pass->allowed;
-	if (job->class == IMAP_BULK && bulk_is_full(pass))
+	if (job->class == IMAP_BULK && bulk_is_full(pass, job))
 		more = false;
 	if (more)
 		pass->wanted = MAX(pass->wanted, pass->stuck);
@@ -236,7 +289,7 @@ static bool place_one(struct pass *pass, enum imap_class class)
 			(pass->connecting || may_open(pass) || can_call(pass, job)))
 			member = NULL;
 		if (member) {
-			if (rank >= RANK_SAME_MANY)
+			if (rank >= RANK_SAME_MANY && !(class == IMAP_BULK && bulk_is_full(pass, job)))
 				pass->wanted = MAX(pass->wanted, 1);
 			member_take(member, job);
 			pass_count(pass);
@@ -287,10 +340,12 @@ static bool heralds_bulk(const struct member *member)
 static void open_some(struct pass *pass)
 {
 	const GPtrArray *members = pass->client->members;
+	uint32_t for_bulk = pass->client->depth == 1 ? pass->allowed
+	                                             : MIN(pass->allowed, pass->client->lanes.count + 1);
 
 	for (guint i = 0; i < members->len; i++)
-		if (heralds_bulk(members->pdata[i]))
-			pass->wanted = pass->allowed - MIN(pass->allowed, pass->ready + pass->connecting);
+		if (heralds_bulk(members->pdata[i]) || (pass->bulk && pass->client->lanes.count > 1))
+			pass->wanted = for_bulk - MIN(for_bulk, pass->ready + pass->connecting);
 	/* one is kept free of bulk work, so that who waits for a file finds it signed in */
 	if (pass->ready && pass->bulk == pass->ready)
 		pass->wanted = MAX(pass->wanted, 1);
@@ -301,6 +356,15 @@ static void open_some(struct pass *pass)
 	if (pass->connecting < pass->wanted && pass->ready + pass->connecting < pass->allowed &&
 		clock_ms() < pass->client->open_not_before_ms)
 		client_wake_at(pass->client, pass->client->open_not_before_ms);
+}
+
+/* Bulk work that is soon over isn't slowed down by one more sign-in: the watch begins behind it. */
+static bool may_watch(const struct pass *pass)
+{
+	const struct imap_client *client = pass->client;
+
+	return !client->waiting[IMAP_INTERACTIVE].length && !client->waiting[IMAP_BULK].length &&
+	       !(pass->bulk && client->lanes.count == 1);
 }
 
 static void open_for_watch(struct pass *pass)
@@ -327,7 +391,9 @@ void schedule(struct imap_client *client)
 	place_all(&pass, IMAP_INTERACTIVE);
 	place_all(&pass, IMAP_BULK);
 	open_some(&pass);
-	if (!client->waiting[IMAP_INTERACTIVE].length && !client->waiting[IMAP_BULK].length &&
-		watch_schedule(client, pass.ready + pass.connecting < pass.allowed))
+	lanes_note(client, pass.bulk > 0);
+	standby_schedule(client);
+	loop_gather(client->loop, pass.bulk > 0);
+	if (may_watch(&pass) && watch_schedule(client, pass.ready + pass.connecting < pass.allowed))
 		open_for_watch(&pass);
 }

@@ -237,6 +237,7 @@ void world_init(struct world *w, size_t chunk)
 		.pause_ms = 20,
 		.pause_max_ms = 100,
 		.limit_ms = 60000,
+		.lane_ms = 60000,
 		.watch_quiet_ms = 20,
 		.watch_rearm_ms = 60000,
 		.watch_good_ms = 1000,

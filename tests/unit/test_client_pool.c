@@ -628,6 +628,74 @@ static void test_bulk_leaves_one_free(void **unused)
 	}
 }
 
+/* The connection that is kept free has the mailbox open, and that is all that it is asked for. */
+static void test_bulk_stays_on_one(void **unused)
+{
+	struct world w;
+
+	FOR_EACH_CUT(w)
+	{
+		w.config.connections = 4;
+		w.config.depth = 2;
+		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1") ASKED("b", "2") "W 100\nS: $a OK\n" ASKED(
+			"c", "3") "S: $b OK\nS: $c OK\n" ASKED("d", "4") "S: $d OK\n";
+		w.server.scripts[1] = SIGN_IN INBOX;
+		ask_bulk(&w, "INBOX", FETCH_TEXT("1"));
+		ask_bulk(&w, "INBOX", FETCH_TEXT("2"));
+		ask_bulk(&w, "INBOX", FETCH_TEXT("3"));
+		ask_bulk(&w, "INBOX", FETCH_TEXT("4"));
+		world_run(&w);
+		for (unsigned i = 0; i < 4; i++)
+			assert_int_equal(w.asks[i].code, 0);
+		assert_int_equal(w.server.opened, 2);
+		assert_int_equal(w.server.ended, 2);
+	}
+}
+
+/* Bulk work that goes on gets one connection more, which isn't the one that is kept free. */
+static void test_bulk_that_lasts_gets_another_lane(void **unused)
+{
+	struct world w;
+
+	FOR_EACH_CUT(w)
+	{
+		w.config.connections = 4;
+		w.config.depth = 2;
+		w.tuning.lane_ms = 50;
+		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1")
+			ASKED("b", "2") "W 100\n" BODY("1") "S: $a OK\n" ASKED("c", "3") "W 300\nS: $b OK\nS: $c OK\n";
+		w.server.scripts[1] = SIGN_IN INBOX ASKED("d", "4") "S: $d OK\n";
+		w.server.scripts[2] = "W 60\n" SIGN_IN;
+		ask_bulk(&w, "INBOX", FETCH_TEXT("1"));
+		ask_bulk(&w, "INBOX", FETCH_TEXT("2"));
+		ask_bulk(&w, "INBOX", FETCH_TEXT("3"));
+		ask_bulk(&w, "INBOX", FETCH_TEXT("4"));
+		world_run(&w);
+		assert_true(w.asks[3].done_at_ms < w.asks[1].done_at_ms);
+		assert_true(w.asks[3].done_at_ms >= w.asks[0].done_at_ms + 50);
+		assert_int_equal(w.server.opened, 3);
+	}
+}
+
+/* One command at a time: what hides the round trip is another connection. */
+static void test_bulk_without_pipelining_takes_all_but_one(void **unused)
+{
+	struct world w;
+
+	FOR_EACH_CUT(w)
+	{
+		w.config.connections = 3;
+		w.config.depth = 1;
+		w.server.scripts[0] = SIGN_IN INBOX ASKED("a", "1") "W 150\nS: $a OK\n";
+		w.server.scripts[1] = SIGN_IN INBOX ASKED("b", "2") "S: $b OK\n";
+		w.server.scripts[2] = SIGN_IN INBOX;
+		ask_bulk(&w, "INBOX", FETCH_TEXT("1"));
+		ask_bulk(&w, "INBOX", FETCH_TEXT("2"));
+		world_run(&w);
+		assert_true(w.asks[1].done_at_ms < w.asks[0].done_at_ms);
+	}
+}
+
 static void test_interactive_goes_first_on_one(void **unused)
 {
 	struct world w;
@@ -1075,6 +1143,9 @@ int main(void)
 		cmocka_unit_test(test_depth_falls),
 		cmocka_unit_test(test_depth_wasnt_it),
 		cmocka_unit_test(test_bulk_leaves_one_free),
+		cmocka_unit_test(test_bulk_stays_on_one),
+		cmocka_unit_test(test_bulk_that_lasts_gets_another_lane),
+		cmocka_unit_test(test_bulk_without_pipelining_takes_all_but_one),
 		cmocka_unit_test(test_interactive_goes_first_on_one),
 		cmocka_unit_test(test_first_sign_in_alone),
 		cmocka_unit_test(test_server_limits_connections),
