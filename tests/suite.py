@@ -12,6 +12,7 @@ is ended, and counts as failed.
 """
 
 import argparse
+import concurrent.futures
 import os
 import pathlib
 import pwd
@@ -31,9 +32,9 @@ import package
 PROJECT = pathlib.Path(__file__).resolve().parents[1]
 USER = "mailtree-test"
 DATA_OF_ROOT = "/var/cache/mailtree-tests"
-# Many tests wait for deadlines: end-to-end ones one more than there are processors, the small ones two more.
-WORKERS = min(4, (os.cpu_count() or 1) + 1)
-UNIT_WORKERS = min(8, (os.cpu_count() or 1) + 2)
+# Many tests wait for deadlines: two more at once than there are processors, one more of those that sanitizers slow down.
+WORKERS = min(8, (os.cpu_count() or 1) + 2)
+WORKERS_SANITIZED = WORKERS - 1
 TEST_TIMEOUT_S = 180
 TEST_TIMEOUT_LONG_S = 3600
 STEP_TIMEOUT_S = 1800
@@ -186,10 +187,11 @@ def check_manuals():
 
 # Builds and their unit tests
 
-def build(folder, *options, env=None):
+def build(folder, *options, env=None, aside=False):
+    """`aside`: behind whatever else runs."""
     settled = (PROJECT / folder / "build.ninja").exists()
     run(["meson", "configure" if settled else "setup", folder, *options], "meson", env=env)
-    run(["ninja", "-C", folder], f"the build in {folder}", env=env)
+    run([*(["nice", "-n", "19"] if aside else []), "ninja", "-C", folder], f"the build in {folder}", env=env)
     return Counts(passed=1)
 
 
@@ -198,7 +200,7 @@ def unit_tests(folder, slowness=1, long=False):
     report.unlink(missing_ok=True)
     problem = None
     try:
-        run(["meson", "test", "-C", folder, "--no-rebuild", "--print-errorlogs", "--num-processes", UNIT_WORKERS, "--timeout-multiplier",
+        run(["meson", "test", "-C", folder, "--no-rebuild", "--print-errorlogs", "--num-processes", WORKERS, "--timeout-multiplier",
              slowness * (5 if long else 1)],
             "meson test", env=os.environ | SANITIZER_ENV | ({"MAILTREE_TEST_ROUNDS": ROUNDS_LONG} if long else {}))
     except StepError as error:
@@ -373,7 +375,7 @@ def end_to_end(stage, folder, long=False, sanitized=False):
                             MAILTREE_TEST_SLOWNESS=str(slowness))
     if stage.small_disk():
         env["MAILTREE_TEST_SMALL_DISK"] = stage.small_disk()
-    arguments = ["-n", str(WORKERS), "--dist", "loadscope", "tests/e2e"]
+    arguments = ["-n", str(WORKERS_SANITIZED if sanitized else WORKERS), "--dist", "loadscope", "tests/e2e"]
     if long:
         arguments.append("--long")
     if sanitized:
@@ -459,26 +461,44 @@ class Suite:
         return "\n".join(["", *self._lines, *[f"failed: {problem}" for problem in self.total.problems], str(self.total)])
 
 
+PLAIN, ASAN, TSAN = "build-test", "build-asan", "build-tsan"
+LABELS = {PLAIN: "", ASAN: ", ASan + UBSan", TSAN: ", TSan"}
+BUILD_OPTIONS = {PLAIN: ["-Dwerror=true"], ASAN: ["-Db_sanitize=address,undefined"], TSAN: ["-Db_sanitize=thread"]}
+
+
 def run_builds(suite, stage, options):
-    builds = [("build-test", ["-Dwerror=true"], "", False)]
-    if not options.quick:
-        builds += [("build-asan", ["-Db_sanitize=address,undefined"], ", ASan + UBSan", True),
-                   ("build-tsan", ["-Db_sanitize=thread"], ", TSan", True)]
-    for folder, meson_options, label, sanitized in builds:
-        if not suite.step(f"build{label}", build, folder, "-Dlibsecret=enabled", *meson_options):
-            suite.cannot(f"tests{label}", "there is no build")
-            continue
-        if not sanitized:
-            suite.step("installed files", installed, folder)
-        suite.step(f"unit tests{label}", unit_tests, folder, SLOWNESS_SANITIZED if sanitized else 1, options.long)
-        if folder != "build-tsan":
-            suite.step(f"end-to-end tests{label}", end_to_end, stage, folder, options.long, sanitized)
-        if stage.identity and not sanitized:
-            suite.step("isolation of users", isolation, stage, folder)
+    with concurrent.futures.ThreadPoolExecutor(max_workers=1) as aside:
+        built = suite.step("build", build, PLAIN, "-Dlibsecret=enabled", *BUILD_OPTIONS[PLAIN])
+        if built:
+            suite.step("installed files", installed, PLAIN)
+            suite.step("unit tests", unit_tests, PLAIN, 1, options.long)
+        # End-to-end tests leave processors idle now and then.
+        builds = {folder: aside.submit(build, folder, "-Dlibsecret=enabled", *BUILD_OPTIONS[folder], aside=True)
+                  for folder in ([] if options.quick else [ASAN, TSAN])}
+        if built:
+            suite.step("end-to-end tests", end_to_end, stage, PLAIN, options.long)
+            if stage.identity:
+                suite.step("isolation of users", isolation, stage, PLAIN)
+        else:
+            suite.cannot("tests", "there is no build")
+        # Both before any test: some live on short deadlines.
+        ready = {folder: suite.step(f"build{LABELS[folder]}", future.result) for folder, future in builds.items()}
+    for folder, is_ready in ready.items():
+        run_sanitized(suite, stage, options, folder, is_ready)
+
+
+def run_sanitized(suite, stage, options, folder, is_ready):
+    label = LABELS[folder]
+    if not is_ready:
+        suite.cannot(f"tests{label}", "there is no build")
+        return
+    suite.step(f"unit tests{label}", unit_tests, folder, SLOWNESS_SANITIZED, options.long)
+    if folder == ASAN:
+        suite.step(f"end-to-end tests{label}", end_to_end, stage, folder, options.long, True)
 
 
 def run_long(suite):
-    suite.step("valgrind of the parsers", valgrind, "build-test")
+    suite.step("valgrind of the parsers", valgrind, PLAIN)
     if suite.step("build, libFuzzer", build, "build-fuzz", "-Dfuzz=true", "-Dlibsecret=enabled", env=os.environ | {"CC": "clang-14"}):
         suite.step("fuzzing", fuzz, "build-fuzz")
     else:

@@ -3,7 +3,11 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -11,6 +15,59 @@
 
 struct fake_auth fake_auth;
 const size_t world_chunks[3] = {0, 1, 7};
+
+static size_t only_cut = SIZE_MAX;
+
+bool world_has_cut(size_t cut)
+{
+	return only_cut == SIZE_MAX || only_cut == cut;
+}
+
+/* Not to return from: the child's. */
+static pid_t cut_begin(size_t cut, int (*run)(void), FILE *output)
+{
+	pid_t pid;
+
+	fflush(NULL);
+	pid = fork();
+	if (pid != 0)
+		return pid;
+	dup2(fileno(output), STDOUT_FILENO);
+	dup2(fileno(output), STDERR_FILENO);
+	only_cut = cut;
+	exit(run() ? EXIT_FAILURE : EXIT_SUCCESS);
+}
+
+static bool cut_end(pid_t pid, FILE *output)
+{
+	char text[4096];
+	size_t length;
+	int status;
+	bool passed = waitpid(pid, &status, 0) == pid && status == 0;
+
+	rewind(output);
+	while (!passed && (length = fread(text, 1, sizeof(text), output)) > 0)
+		fwrite(text, 1, length, stderr);
+	fclose(output);
+	return passed;
+}
+
+int world_run_cuts(int (*run)(void))
+{
+	pid_t children[G_N_ELEMENTS(world_chunks)];
+	FILE *outputs[G_N_ELEMENTS(world_chunks)];
+	int failed;
+
+	for (size_t cut = 1; cut < G_N_ELEMENTS(world_chunks); cut++) {
+		outputs[cut] = tmpfile();
+		children[cut] = cut_begin(cut, run, outputs[cut]);
+	}
+	only_cut = 0;
+	failed = run();
+	for (size_t cut = 1; cut < G_N_ELEMENTS(world_chunks); cut++)
+		failed += !cut_end(children[cut], outputs[cut]);
+	return failed;
+}
 
 /* ---- auth, as the client sees it ---- */
 

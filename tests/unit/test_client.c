@@ -700,7 +700,7 @@ static void test_local_failure_ends_connection(void **unused)
 	}
 }
 
-int main(void)
+static int run_all(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_xoauth2),
@@ -735,6 +735,11 @@ int main(void)
 		cmocka_unit_test(test_local_failure_ends_connection),
 	};
 
-	log_init(g_getenv("MAILTREE_TEST_LOG") ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR, LOG_TO_STDERR);
 	return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+int main(void)
+{
+	log_init(g_getenv("MAILTREE_TEST_LOG") ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR, LOG_TO_STDERR);
+	return world_run_cuts(run_all);
 }

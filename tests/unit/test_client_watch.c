@@ -624,7 +624,7 @@ static void test_another_one_from_within(void **unused)
 	}
 }
 
-int main(void)
+static int run_all(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
@@ -656,6 +656,11 @@ int main(void)
 		TEST(test_another_one_from_within),
 	};
 
-	log_init(g_getenv("MAILTREE_TEST_LOG") ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR, LOG_TO_STDERR);
 	return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+int main(void)
+{
+	log_init(g_getenv("MAILTREE_TEST_LOG") ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR, LOG_TO_STDERR);
+	return world_run_cuts(run_all);
 }
