@@ -340,6 +340,7 @@ static void *work(void *data)
 			break;
 		fuse_session_process_buf(session, &worker->buffer);
 	}
+	stop_listening(worker->fs);
 	fs_stop(worker->fs);
 	return NULL;
 }

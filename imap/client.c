@@ -374,10 +374,13 @@ static uint32_t members_at_work(const struct imap_client *client)
 /* The last connection stays, beside the one that idles: it lapses when the server wants. */
 static void surplus_close(struct imap_client *client)
 {
-	uint32_t ready = members_at_work(client);
+	uint32_t ready = members_at_work(client), kept = 1;
 	uint64_t now = clock_ms();
 
-	for (guint i = client->members->len; i-- > 0 && ready > 1;) {
+	/* one stays free beside bulk work */
+	for (guint i = 0; i < client->members->len; i++)
+		kept += ((const struct member *)client->members->pdata[i])->bulk > 0;
+	for (guint i = client->members->len; i-- > 0 && ready > kept;) {
 		struct member *member = client->members->pdata[i];
 
 		if (member->state != MEMBER_READY || member->flight.length || member->idle ||
@@ -525,6 +528,9 @@ void imap_client_free(struct imap_client *client)
 	if (!client)
 		return;
 	loop_gather(client->loop, false);
+	/* they may ask for a pass of the scheduler */
+	watch_fini(client);
+	standby_fini(client);
 	loop_timer_cancel(client->kick);
 	loop_timer_cancel(client->tick);
 	loop_timer_cancel(client->grave);
@@ -533,8 +539,6 @@ void imap_client_free(struct imap_client *client)
 	queue_forget(&client->waiting[IMAP_INTERACTIVE]);
 	queue_forget(&client->waiting[IMAP_BULK]);
 	queue_forget(&client->limbo);
-	watch_fini(client);
-	standby_fini(client);
 	for (guint i = 0; i < client->members->len; i++) {
 		struct member *member = client->members->pdata[i];
 

@@ -135,7 +135,8 @@ struct watch {
 };
 
 struct standby {
-	char *mailbox; /* that was opened last; NULL = none in this stretch of bulk work */
+	uint32_t session; /* that was asked last: each is asked once */
+	char *mailbox;    /* the request's */
 	bool is_under_way;
 	struct imap_request request;
 };
@@ -144,7 +145,9 @@ struct standby {
 struct lanes {
 	uint32_t count;    /* at most */
 	bool settled;      /* for as long as this bulk work lasts */
-	uint64_t since_ms; /* clock_ms(): they are so many; 0 = no bulk work */
+	bool is_running;   /* what comes since `since_ms` is measured */
+	uint64_t began_ms; /* clock_ms(): of this bulk work */
+	uint64_t since_ms; /* clock_ms(); 0 = no bulk work */
 	uint64_t bytes;    /* that had come by then */
 	uint64_t rate;     /* octets a second with one less; 0 = with one */
 };

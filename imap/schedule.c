@@ -31,6 +31,7 @@ enum rank {
 struct pass {
 	struct imap_client *client;
 	uint32_t allowed, ready, connecting, bulk;
+	uint32_t free;   /* ready, without bulk work, and not idling */
 	uint32_t wanted; /* connections more than there are */
 	uint32_t stuck;  /* jobs that found no place */
 	unsigned called; /* the member that idles is called back for one of them: 1 + its class */
@@ -58,23 +59,32 @@ static uint32_t bulk_most(const struct pass *pass)
 static void lanes_note(struct imap_client *client, bool is_bulk_under_way)
 {
 	struct lanes *lanes = &client->lanes;
-	uint64_t now_ms = clock_ms(), past_ms = now_ms - lanes->since_ms, bytes, rate;
+	uint64_t now_ms = clock_ms(), past_ms = now_ms - lanes->since_ms, rate;
 
-	if (is_bulk_under_way && lanes->since_ms && past_ms < client->tuning.lane_ms)
-		return;
-	bytes = client->counters.bytes_in - lanes->bytes;
-	rate = bytes * 1000 / MAX(past_ms, 1);
-	if (!is_bulk_under_way || !lanes->since_ms) {
+	if (!is_bulk_under_way) {
 		*lanes = (struct lanes){.count = 1};
-	} else if (!lanes->settled && rate > lanes->rate + lanes->rate / LANE_GAIN_SHARE) {
-		lanes->count++;
-		lanes->rate = rate;
-		client_kick(client);
-	} else if (!lanes->settled) {
-		lanes->count = MAX(lanes->count - 1, 1);
-		lanes->settled = true;
+		return;
 	}
-	lanes->since_ms = is_bulk_under_way ? now_ms : 0;
+	if (!lanes->since_ms)
+		*lanes = (struct lanes){.count = 1, .began_ms = now_ms};
+	else if (past_ms < client->tuning.lane_ms)
+		return;
+	rate = lanes->since_ms ? (client->counters.bytes_in - lanes->bytes) * 1000 / MAX(past_ms, 1) : 0;
+	/* the first stretch is that of sign-ins and small windows */
+	if (lanes->is_running && rate && !lanes->settled) {
+		if (rate > lanes->rate + lanes->rate / LANE_GAIN_SHARE) {
+			lanes->count++;
+			lanes->rate = rate;
+			client_kick(client);
+		} else {
+			lanes->count = MAX(lanes->count - 1, 1);
+			lanes->settled = true;
+		}
+		lanes->is_running = false;
+	} else {
+		lanes->is_running = lanes->since_ms != 0;
+	}
+	lanes->since_ms = now_ms;
 	lanes->bytes = client->counters.bytes_in;
 }
 
@@ -89,11 +99,10 @@ static bool lanes_are_full(const struct pass *pass, const struct job *job)
 	for (guint i = 0; i < members->len; i++) {
 		const struct member *member = members->pdata[i];
 
-		count += member->bulk && !member_must_examine(member, job);
+		count += member->bulk && g_strcmp0(member->mailbox_name, job->request->mailbox) == 0;
 	}
 	/* a second one isn't taken from those who wait for a single message, before there is another for them */
-	return count >= pass->client->lanes.count ||
-	       (count && pass->ready - pass->bulk < 2 && pass->ready < pass->allowed);
+	return count >= pass->client->lanes.count || (count && pass->free < 2 && pass->ready < pass->allowed);
 }
 
 static void pass_count(struct pass *pass)
@@ -101,13 +110,14 @@ static void pass_count(struct pass *pass)
 	const GPtrArray *members = pass->client->members;
 
 	pass->allowed = schedule_allowed(pass->client);
-	pass->ready = pass->connecting = pass->bulk = 0;
+	pass->ready = pass->connecting = pass->bulk = pass->free = 0;
 	for (guint i = 0; i < members->len; i++) {
 		const struct member *member = members->pdata[i];
 
 		pass->ready += member->state == MEMBER_READY;
 		pass->connecting += member->state == MEMBER_CONNECTING;
 		pass->bulk += member->bulk > 0;
+		pass->free += member->state == MEMBER_READY && !member->bulk && !member->idle;
 	}
 }
 
@@ -345,7 +355,7 @@ static void open_some(struct pass *pass)
 
 	for (guint i = 0; i < members->len; i++)
 		if (heralds_bulk(members->pdata[i]) || (pass->bulk && pass->client->lanes.count > 1))
-			pass->wanted = for_bulk - MIN(for_bulk, pass->ready + pass->connecting);
+			pass->wanted = MAX(pass->wanted, for_bulk - MIN(for_bulk, pass->ready + pass->connecting));
 	/* one is kept free of bulk work, so that who waits for a file finds it signed in */
 	if (pass->ready && pass->bulk == pass->ready)
 		pass->wanted = MAX(pass->wanted, 1);
@@ -361,10 +371,14 @@ static void open_some(struct pass *pass)
 /* Bulk work that is soon over isn't slowed down by one more sign-in: the watch begins behind it. */
 static bool may_watch(const struct pass *pass)
 {
-	const struct imap_client *client = pass->client;
+	struct imap_client *client = pass->client;
+	uint64_t from_ms = client->lanes.began_ms + client->tuning.lane_ms;
 
-	return !client->waiting[IMAP_INTERACTIVE].length && !client->waiting[IMAP_BULK].length &&
-	       !(pass->bulk && client->lanes.count == 1);
+	if (pass->bulk && clock_ms() < from_ms) {
+		client_wake_at(client, from_ms);
+		return false;
+	}
+	return !client->waiting[IMAP_INTERACTIVE].length && !client->waiting[IMAP_BULK].length;
 }
 
 static void open_for_watch(struct pass *pass)
@@ -384,6 +398,9 @@ void schedule(struct imap_client *client)
 
 	drop_some(client);
 	if (client_is_paused(client)) {
+		/* the server wants less of us, and what lasts isn't the line's fault */
+		lanes_note(client, false);
+		loop_gather(client->loop, false);
 		client_wake_at(client, client->pause_until_ms);
 		return;
 	}

@@ -5,8 +5,6 @@
  */
 #include "imap/pool.h"
 
-#include <string.h>
-
 #include "src/base/banned.h"
 
 static void on_done(void *ctx, int code, const struct error *err)
@@ -16,41 +14,54 @@ static void on_done(void *ctx, int code, const struct error *err)
 
 static const struct imap_request_ops standby_ops = {.done = on_done};
 
-static bool has_open(const struct member *member, const char *mailbox)
+static bool is_free(const struct member *member)
 {
-	return member->mailbox_name && strcmp(member->mailbox_name, mailbox) == 0;
+	return member->state == MEMBER_READY && !member->drop && !member->flight.length && !member->idle &&
+	       !member->for_watch;
 }
 
-void standby_schedule(struct imap_client *client)
+/* The mailbox that is read in bulk, or NULL: none, or one that is free has it open. */
+static const char *wanted(const struct imap_client *client)
 {
-	struct standby *standby = &client->standby;
-	const struct member *busy = NULL, *free = NULL;
+	const char *mailbox = NULL;
 
 	for (guint i = 0; i < client->members->len; i++) {
 		const struct member *member = client->members->pdata[i];
 
-		if (member->state != MEMBER_READY || member->drop)
-			continue;
 		if (member->bulk && member->mailbox_name && !member->examining)
-			busy = member;
-		else if (!member->flight.length && !member->idle)
-			free = member;
+			mailbox = member->mailbox_name;
 	}
-	if (!busy) {
-		/* once for each stretch of bulk work: who reads elsewhere has the connection to himself then */
-		if (!standby->is_under_way)
-			g_clear_pointer(&standby->mailbox, g_free);
-		return;
+	for (guint i = 0; i < client->members->len && mailbox; i++) {
+		const struct member *member = client->members->pdata[i];
+
+		if (is_free(member) && g_strcmp0(member->mailbox_name, mailbox) == 0)
+			return NULL;
 	}
-	if (!free || standby->is_under_way || has_open(free, busy->mailbox_name) ||
-		g_strcmp0(standby->mailbox, busy->mailbox_name) == 0)
+	return mailbox;
+}
+
+/* Once for each session, and only before it has opened any mailbox: who reads elsewhere keeps what he has open. */
+void standby_schedule(struct imap_client *client)
+{
+	struct standby *standby = &client->standby;
+	const char *mailbox = standby->is_under_way ? NULL : wanted(client);
+	const struct member *unused = NULL;
+
+	for (guint i = 0; i < client->members->len && mailbox; i++) {
+		const struct member *member = client->members->pdata[i];
+
+		if (is_free(member) && !member->mailbox_name && member->number > standby->session)
+			unused = member;
+	}
+	if (!unused)
 		return;
 	g_free(standby->mailbox);
-	standby->mailbox = g_strdup(busy->mailbox_name);
+	standby->mailbox = g_strdup(mailbox);
+	standby->session = unused->number;
 	standby->is_under_way = true;
 	standby->request = (struct imap_request){
 		.mailbox = standby->mailbox,
-		.keep_session = free->number,
+		.keep_session = unused->number,
 		.ops = &standby_ops,
 		.ctx = client,
 	};

@@ -298,6 +298,7 @@ static bool is_in_place(const struct cache_body *body, const struct cache_key *k
 	struct record record;
 	struct stat st;
 
+	block_ahead();
 	return fstat(body->segment->fd, &st) == 0 && st.st_nlink &&
 	       io_read(body->segment->fd, &record, sizeof(record), body->offset - sizeof(record)) &&
 	       record_is(&record, &owner, body->length);
@@ -332,7 +333,6 @@ int cache_body_get(struct cache *cache, const struct cache_key *key, struct cach
 
 	if (find_without_index(cache, key, body_out, &drops))
 		return *body_out ? 1 : 0;
-	block_ahead();
 	/* An index that can't be read is no reason not to read mail: the body then counts as not cached. */
 	if (!row_find(cache, key, &row))
 		return 0;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Connections to the index: statements, the gate of the one that writes, the pool of those that read. */
+#include "src/base/block.h"
 #include "src/base/log.h"
 #include "src/cache/internal.h"
 
@@ -224,6 +225,7 @@ struct db *cache_reader(struct cache *cache)
 
 	if (atomic_load(&cache->index_dead))
 		return NULL;
+	block_ahead();
 	pthread_mutex_lock(&cache->pool_lock);
 	if (cache->reader_count)
 		db = cache->readers[--cache->reader_count];

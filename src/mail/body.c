@@ -3,6 +3,7 @@
  * What readers ask: the size of a message, and its octets. Answered from the cache, from a large body while it
  * streams in, or by parking until a fetch has brought it.
  */
+#include "src/base/block.h"
 #include "src/base/limits.h"
 #include "src/base/log.h"
 #include "src/base/loop.h"
@@ -618,6 +619,7 @@ static int slice_stream(struct mail *mail, struct mail_folder *folder, const str
 	if (s && !code && offset + length <= s->written) {
 		owner = g_new0(struct owner, 1);
 		owner->memory = g_malloc(length + 1);
+		block_ahead();
 		got = length ? cache_stream_read(s->stream, offset, owner->memory, length, err) : 0;
 		*slice_out = (struct mail_slice){.memory = owner->memory, .fd = -1, .length = length, .owner = owner};
 		__atomic_store_n(&s->handed_out, true, __ATOMIC_RELAXED);

@@ -4,6 +4,7 @@
  * that a reader sees the folder as it was or as it is, and never half. Rows go to the index as they come, in
  * batches; the folder's own row is the last, so an interrupted listing never looks complete.
  */
+#include "src/base/block.h"
 #include "src/base/limits.h"
 #include "src/base/log.h"
 #include "src/base/loop.h"
@@ -71,6 +72,12 @@ bool folder_load(struct mail *mail, struct mail_folder *folder)
 	struct error err;
 	bool there;
 
+	pthread_rwlock_rdlock(&mail->lock);
+	there = folder->listing != NULL;
+	pthread_rwlock_unlock(&mail->lock);
+	if (there)
+		return true;
+	block_ahead();
 	pthread_mutex_lock(&mail->load_lock);
 	pthread_rwlock_rdlock(&mail->lock);
 	there = folder->listing != NULL;

@@ -260,6 +260,31 @@ static void test_bulk_doesnt_call_it(void **unused)
 
 /* ---- its life ---- */
 
+/* Bulk work that is soon over isn't slowed down by one more sign-in; where it lasts the watch isn't put off. */
+static void test_begins_while_bulk_lasts(void **unused)
+{
+	struct world w;
+
+	FOR_EACH_CUT(w)
+	{
+		w.config.connections = 3;
+		w.config.depth = 2;
+		w.tuning.lane_ms = 100;
+		w.server.scripts[0] = ON INBOX ASKED("a", "1") "W 600\n" BODY("1") "S: $a OK\n";
+		w.server.scripts[1] = ON INBOX;
+		w.server.scripts[2] = ON INBOX IDLE;
+		world_ask_with(
+			&w, &(struct imap_request){.mailbox = "INBOX", .command = FETCH_TEXT("1"), .class = IMAP_BULK});
+		watch(&w, "INBOX");
+		world_run_ms(&w, 50);
+		assert_int_equal(w.server.opened, 2);
+		until_watching(&w);
+		assert_int_equal(w.asks[0].done_at_ms, 0);
+		assert_int_equal(w.server.opened, 3);
+		world_run(&w);
+	}
+}
+
 static void test_begun_anew(void **unused)
 {
 	struct world w;
@@ -636,6 +661,7 @@ static int run_all(void)
 		TEST(test_called_back_at_once),
 		TEST(test_called_back_from_among_busy_ones),
 		TEST(test_bulk_doesnt_call_it),
+		TEST(test_begins_while_bulk_lasts),
 		TEST(test_begun_anew),
 		TEST(test_nothing_any_more),
 		TEST(test_refused),
