@@ -12,7 +12,6 @@ is ended, and counts as failed.
 """
 
 import argparse
-import concurrent.futures
 import os
 import pathlib
 import pwd
@@ -187,11 +186,10 @@ def check_manuals():
 
 # Builds and their unit tests
 
-def build(folder, *options, env=None, aside=False):
-    """`aside`: behind whatever else runs."""
+def build(folder, *options, env=None):
     settled = (PROJECT / folder / "build.ninja").exists()
     run(["meson", "configure" if settled else "setup", folder, *options], "meson", env=env)
-    run([*(["nice", "-n", "19"] if aside else []), "ninja", "-C", folder], f"the build in {folder}", env=env)
+    run(["ninja", "-C", folder], f"the build in {folder}", env=env)
     return Counts(passed=1)
 
 
@@ -467,34 +465,23 @@ BUILD_OPTIONS = {PLAIN: ["-Dwerror=true"], ASAN: ["-Db_sanitize=address,undefine
 
 
 def run_builds(suite, stage, options):
-    with concurrent.futures.ThreadPoolExecutor(max_workers=1) as aside:
-        built = suite.step("build", build, PLAIN, "-Dlibsecret=enabled", *BUILD_OPTIONS[PLAIN])
-        if built:
-            suite.step("installed files", installed, PLAIN)
-            suite.step("unit tests", unit_tests, PLAIN, 1, options.long)
-        # End-to-end tests leave processors idle now and then.
-        builds = {folder: aside.submit(build, folder, "-Dlibsecret=enabled", *BUILD_OPTIONS[folder], aside=True)
-                  for folder in ([] if options.quick else [ASAN, TSAN])}
-        if built:
-            suite.step("end-to-end tests", end_to_end, stage, PLAIN, options.long)
-            if stage.identity:
-                suite.step("isolation of users", isolation, stage, PLAIN)
-        else:
-            suite.cannot("tests", "there is no build")
-        # Both before any test: some live on short deadlines.
-        ready = {folder: suite.step(f"build{LABELS[folder]}", future.result) for folder, future in builds.items()}
-    for folder, is_ready in ready.items():
-        run_sanitized(suite, stage, options, folder, is_ready)
+    run_build(suite, stage, options, PLAIN)
+    for folder in [] if options.quick else [ASAN, TSAN]:
+        run_build(suite, stage, options, folder)
 
 
-def run_sanitized(suite, stage, options, folder, is_ready):
-    label = LABELS[folder]
-    if not is_ready:
+def run_build(suite, stage, options, folder):
+    label, is_sanitized = LABELS[folder], folder != PLAIN
+    if not suite.step(f"build{label}", build, folder, "-Dlibsecret=enabled", *BUILD_OPTIONS[folder]):
         suite.cannot(f"tests{label}", "there is no build")
         return
-    suite.step(f"unit tests{label}", unit_tests, folder, SLOWNESS_SANITIZED, options.long)
-    if folder == ASAN:
-        suite.step(f"end-to-end tests{label}", end_to_end, stage, folder, options.long, True)
+    if not is_sanitized:
+        suite.step("installed files", installed, folder)
+    suite.step(f"unit tests{label}", unit_tests, folder, SLOWNESS_SANITIZED if is_sanitized else 1, options.long)
+    if folder != TSAN:
+        suite.step(f"end-to-end tests{label}", end_to_end, stage, folder, options.long, is_sanitized)
+    if stage.identity and not is_sanitized:
+        suite.step("isolation of users", isolation, stage, folder)
 
 
 def run_long(suite):
