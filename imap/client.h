@@ -10,7 +10,8 @@
  * command that is not on its list of reading commands.
  *
  * Interactive requests never queue behind bulk ones: with two or more connections one is kept
- * free of bulk work; with one connection they go ahead of the bulk requests not yet sent.
+ * free of bulk work; with one connection they go ahead of the bulk requests not yet sent. The bulk requests of
+ * one mailbox share a connection where commands can be pipelined, more where each brings more.
  *
  * Failure: a lost connection is replaced (backoff with jitter) and requests in flight are sent
  * again after `restart`, at most CLIENT_TRIES times; a request fails with ERR_TIMEOUT after

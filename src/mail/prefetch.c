@@ -33,7 +33,7 @@
 #define JOB_BYTES_MIN (256u << 10)
 #define JOB_BYTES_MAX (8u << 20)
 #define JOB_MESSAGES_MAX 2000u
-#define JOBS 4u /* commands that what is under way is asked for by: one more than connections for bulk work */
+#define JOBS 4u /* commands that what is under way is asked for by: the server has its next one always */
 #define SAMPLE_MS 250u
 #define HITS_A_LOOK 8u
 #define STRAYS_MAX 3u /* misses elsewhere, and none on the way: nobody goes this way */
