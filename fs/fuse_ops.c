@@ -161,7 +161,7 @@ static void do_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct request *request = request_new(req, parent, step_lookup, answer_lookup);
 
-	/* what is generated may have to be made */
+	/* what is generated may have to be made; a control file is asked of the loop */
 	if (parent & NODE_GENERATED)
 		block_ahead();
 	request->name = g_strdup(name);
@@ -225,9 +225,6 @@ static void do_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 static void do_readlink(fuse_req_t req, fuse_ino_t ino)
 {
 	g_autofree char *target = NULL;
-
-	block_ahead();
-
 	int result = ops_readlink(&fs_of(req)->ops, ino, &target);
 
 	if (result == 0)
@@ -480,9 +477,6 @@ static void reply_xattr(fuse_req_t req, const char *bytes, size_t length, size_t
 static void do_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 {
 	g_autofree char *value = NULL;
-
-	block_ahead();
-
 	int result = ops_getxattr(&fs_of(req)->ops, ino, name, &value);
 
 	if (result == 0)
@@ -495,9 +489,6 @@ static void do_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 {
 	g_autofree char *names = NULL;
 	size_t length;
-
-	block_ahead();
-
 	int result = ops_listxattr(&fs_of(req)->ops, ino, &names, &length);
 
 	if (result == 0)

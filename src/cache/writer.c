@@ -9,6 +9,7 @@
  * lost a change takes no more until it is cleared, so that its rows are always a state that once was complete, only
  * older.
  */
+#include "src/base/block.h"
 #include "src/base/log.h"
 #include "src/base/loop.h"
 #include "src/cache/internal.h"
@@ -223,6 +224,7 @@ void cache_flush(struct cache *cache)
 {
 	uint64_t seq;
 
+	block_ahead();
 	pthread_mutex_lock(&cache->lock);
 	seq = cache->queued_seq;
 	cache->flushers++;
