@@ -435,8 +435,9 @@ static void test_server_stops_under_requests(void **state)
 	char byte;
 
 	fake_set_delay(f->mail, FAKE_TREE, FAKE_HANGS);
-	waiting = client_connect(f, "{\"command\":\"ls\"}\n");
+	/* before the one that is seen waiting: it has been accepted then, too */
 	silent = client_connect(f, NULL);
+	waiting = client_connect(f, "{\"command\":\"ls\"}\n");
 	until_parked(f, 1);
 	server_stop(f->server);
 	f->server = NULL;
