@@ -188,6 +188,7 @@ struct mail {
 	struct mail_folder *root;
 	GHashTable *by_number; /* number → struct mail_folder: of directories and of messages; keeps a reference */
 	GHashTable *by_raw;    /* raw name → struct mail_folder */
+	GHashTable *shown;     /* loop only: numbers of messages' inodes that this mount has had */
 	bool tree_known;
 	int64_t tree_checked_at; /* loop only; seconds since 1970 */
 

@@ -451,15 +451,29 @@ unsigned fresh_until(const struct mail *mail, uint64_t now_ms)
 }
 
 /*
- * The messages' inode numbers come from folder and UIDVALIDITY. Where that stays and the messages are others all the
- * same, the time makes them others too: what holds an old inode must not see another message.
+ * The messages' inode numbers come from folder and UIDVALIDITY. Where that stays, or comes back, and the messages are
+ * others all the same, the time makes the numbers others too: what holds an old inode, or stores what was read for one,
+ * must not meet another message.
  */
-static char *number_key(const struct sync *sync)
+static uint32_t number_new(const struct sync *sync)
 {
-	if (sync->reset && sync->old_uidvalidity == sync->state.uidvalidity)
-		return g_strdup_printf(
-			"m/%u@%" G_GINT64_FORMAT "/%s", sync->state.uidvalidity, g_get_real_time(), sync->folder->raw);
-	return g_strdup_printf("m/%u/%s", sync->state.uidvalidity, sync->folder->raw);
+	struct mail *mail = sync->mail;
+	const char *raw = sync->folder->raw;
+	uint32_t uidvalidity = sync->state.uidvalidity, number = 0;
+
+	if (!sync->reset || sync->old_uidvalidity != uidvalidity) {
+		g_autofree char *key = g_strdup_printf("m/%u/%s", uidvalidity, raw);
+
+		number = tree_number(mail, key);
+	}
+	while (!number || g_hash_table_contains(mail->shown, GUINT_TO_POINTER(number))) {
+		g_autofree char *key = g_strdup_printf(
+			"m/%u@%" G_GINT64_FORMAT "/%s", uidvalidity, g_get_real_time(), raw);
+
+		number = tree_number(mail, key);
+	}
+	g_hash_table_add(mail->shown, GUINT_TO_POINTER(number));
+	return number;
 }
 
 /* Told after the lock is gone. */
@@ -554,11 +568,8 @@ static bool apply(struct sync *sync)
 	bool changed;
 
 	listing_sort(sync->added);
-	if (sync->reset || !number) {
-		g_autofree char *key = number_key(sync);
-
-		number = tree_number(mail, key);
-	}
+	if (sync->reset || !number)
+		number = number_new(sync);
 	pthread_rwlock_wrlock(&mail->lock);
 	if (sync->reset) {
 		folder->listing = g_steal_pointer(&sync->added);

@@ -309,6 +309,7 @@ int tree_load(struct mail *mail, struct error *err)
 
 	mail->by_raw = g_hash_table_new(g_str_hash, g_str_equal);
 	mail->by_number = g_hash_table_new_full(NULL, NULL, NULL, (GDestroyNotify)mail_folder_unref);
+	mail->shown = g_hash_table_new(NULL, NULL);
 	mail->root = folder_new(mail, "", "", '/');
 	mail->root->attributes = MAIL_FOLDER_NOSELECT;
 	if (!known)
@@ -318,8 +319,10 @@ int tree_load(struct mail *mail, struct error *err)
 	for (guint i = 0; i < made->len; i++) {
 		struct mail_folder *folder = made->pdata[i];
 
-		if (folder->message_number)
+		if (folder->message_number) {
 			number_add(mail, folder->message_number, folder);
+			g_hash_table_add(mail->shown, GUINT_TO_POINTER(folder->message_number));
+		}
 	}
 	names_assign_all(mail, renamed);
 	/* the empty ones that they had before */
@@ -345,6 +348,7 @@ void tree_free(struct mail *mail)
 	}
 	g_hash_table_unref(mail->by_raw);
 	g_hash_table_unref(mail->by_number);
+	g_hash_table_unref(mail->shown);
 	mail_folder_unref(mail->root);
 }
 

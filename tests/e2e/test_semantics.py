@@ -874,7 +874,8 @@ class TestNumberedAnew:
         assert {failure(os.open, mounted / "INBOX" / name, os.O_RDONLY) for name in old} <= {"ENOENT", "ESTALE"}
 
     @pytest.mark.parametrize("hidden", [set(), {"QRESYNC"}], ids=["QRESYNC", "CONDSTORE"])
-    def test_made_anew_with_the_same_numbers_while_it_is_mounted(self, place, fresh_user, mount, proxy, proxy_tls, hidden):
+    @pytest.mark.parametrize("seen", [None, "gone", "with another UIDVALIDITY"])
+    def test_made_anew_with_the_same_numbers_while_it_is_mounted(self, place, fresh_user, mount, proxy, proxy_tls, hidden, seen):
         user, client = fresh_user(), None
         line = proxy(tls=proxy_tls, rules=[rules.HideCapabilities(hidden)])
 
@@ -893,8 +894,13 @@ class TestNumberedAnew:
         mounted = mount(user, keys={"port": line.port, "poll": 0})
         assert [read(path) for path in uids(mounted / "Copy").values()] == [mail(uid, "of 11").content for uid in range(1, 4)]
         before = numbers()[1]
+        inodes = {os.stat(path).st_ino for path in uids(mounted / "Copy").values()}
         client.delete("Copy")
+        if seen == "gone":
+            until_true(lambda: "Copy" not in os.listdir(mounted))
         fill("12")
+        if seen == "with another UIDVALIDITY":
+            until_true(lambda: all("2012" in name for name in os.listdir(mounted / "Copy")))
         place.dovecot.doveadm("mailbox", "update", "-u", user, "--uid-validity", validity, "Copy")
         # where this number is one that the mount has seen, too, the server says that nothing has changed
         while int(numbers()[1]) <= int(before):
@@ -903,7 +909,9 @@ class TestNumberedAnew:
             client.store("1", "-FLAGS", "passing")
             client.unselect()
         new = [mail(uid, "of 12").content for uid in range(1, 4)]
+        until_true(lambda: "Copy" in os.listdir(mounted))
         until_true(lambda: [read_or_error(open(path, "rb")) for path in uids(mounted / "Copy").values()] == new)
+        assert not inodes & {os.stat(path).st_ino for path in uids(mounted / "Copy").values()}
 
     @pytest.mark.parametrize("capability, ids", [("OBJECTID", "M{}"), ("X-GM-EXT-1", "1844674407370955{}"), ("ID", "")])
     @pytest.mark.parametrize("eol", ["crlf", "lf"])

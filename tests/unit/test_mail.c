@@ -151,6 +151,28 @@ static void test_another_uidvalidity_is_another_folder(void **state)
 	assert_int_equal(ERR_GONE, read_code(f, 2));
 }
 
+/* What holds an old inode, or stores what was read for one, must not meet another message. */
+static void test_inode_numbers_dont_come_back(void **state)
+{
+	static const uint32_t uidvalidities[] = {7, 8, 7, 8, 7};
+	struct fixture *f = start(state, 0);
+	g_autoptr(GHashTable) numbers = g_hash_table_new(NULL, NULL);
+
+	for (size_t i = 0; i < G_N_ELEMENTS(uidvalidities); i++) {
+		fake_lock(f->fake);
+		fake_clear(f->inbox);
+		f->inbox->state.uidvalidity = uidvalidities[i];
+		fake_add_text(f->inbox, 1, 100 + i);
+		fake_unlock(f->fake);
+		if (f->folder)
+			assert_int_equal(0, check_folder(f, f->folder));
+		else
+			open_inbox(f);
+		assert_true(g_hash_table_add(numbers, GUINT_TO_POINTER(message_number(f))));
+		assert_reads(f, 1, fake_find(f->inbox, 1)->bytes);
+	}
+}
+
 /* Another process's model of the same cache: with the next server behind it. */
 static void remount(struct fixture *f)
 {
@@ -394,6 +416,27 @@ static void test_a_missing_folder_goes_when_two_sessions_agree(void **state)
 	assert_true(has_child(f, "INBOX"));
 	assert_int_equal(3, f->fake->lists);
 	assert_int_equal(1, fixture_events(f, MAIL_EVENT_FOLDER_GONE));
+}
+
+static void test_a_folder_that_comes_back_has_other_inode_numbers(void **state)
+{
+	struct fixture *f = start(state, 0);
+	struct fake_folder *work = two_folders(f);
+	uint32_t number;
+
+	f->folder = child(f, "Work");
+	assert_int_equal(0, check_folder(f, f->folder));
+	number = message_number(f);
+	work->hidden = true;
+	assert_int_equal(0, check_tree(f));
+	assert_false(has_child(f, "Work"));
+	mail_folder_unref(f->folder);
+	work->hidden = false;
+	assert_int_equal(0, check_tree(f));
+	f->folder = child(f, "Work");
+	assert_int_equal(0, check_folder(f, f->folder));
+	assert_int_not_equal(0, message_number(f));
+	assert_int_not_equal(number, message_number(f));
 }
 
 static void test_a_missing_folder_stays_when_the_second_session_shows_it(void **state)
@@ -788,6 +831,8 @@ int main(void)
 		cmocka_unit_test_teardown(test_flags_are_fetched_where_they_are_shown, fixture_teardown),
 		cmocka_unit_test_teardown(test_changed_flags_are_told, fixture_teardown),
 		cmocka_unit_test_teardown(test_another_uidvalidity_is_another_folder, fixture_teardown),
+		cmocka_unit_test_teardown(test_inode_numbers_dont_come_back, fixture_teardown),
+		cmocka_unit_test_teardown(test_a_folder_that_comes_back_has_other_inode_numbers, fixture_teardown),
 		cmocka_unit_test_teardown(test_flags_that_are_as_they_were_are_not_written, fixture_teardown),
 		cmocka_unit_test_teardown(test_flags_told_twice_are_those_told_last, fixture_teardown),
 		cmocka_unit_test_teardown(test_the_index_answers_a_second_mount, fixture_teardown),
