@@ -406,7 +406,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         elif fault == "not-json":
             self._send_bytes(200, "application/json", b'{"access_token": ["\xff')
         elif fault == "huge":
-            self._send_bytes(200, "application/json", b'{"access_token": "' + b"A" * (64 << 20) + b'"}')
+            # In pieces: a client that has had enough goes long before all of it is made.
+            self._send_head(200, "application/json", 64 << 20)
+            self.wfile.write(b'{"access_token": "')
+            for _ in range(1 << 10):
+                self.wfile.write(b"A" * (64 << 10))
         else:
             if fault == "stall":
                 self.server.authority.stall()
@@ -417,14 +421,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._send_bytes(status, "application/json; charset=utf-8", json.dumps(value).encode(), headers)
 
     def _send_bytes(self, status, content_type, data, headers=None):
+        self._send_head(status, content_type, len(data), headers)
+        self.wfile.write(data)
+
+    def _send_head(self, status, content_type, length, headers=None):
         self.send_response(status)
         self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(data)))
+        self.send_header("Content-Length", str(length))
         self.send_header("Cache-Control", "no-store, no-cache")
         for name, value in (headers or {}).items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(data)
 
 
 def _form(body):

@@ -101,7 +101,6 @@ class Proxy:
         self._loop = None
         self._server = None
         self._connections = set()
-        self._tasks = set()
         self._cuts = collections.deque()
         self._flowing = None
 
@@ -196,13 +195,13 @@ class Proxy:
     async def _close(self):
         await self._stop_listening()
         await self._cut_all(False)
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # Those too that asyncio has for connections that are being accepted: they can begin another one.
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
 
     async def _accept(self, reader, writer):
-        task = asyncio.current_task()
-        self._tasks.add(task)
         connection = Connection(self, reader, writer, self._cuts.popleft() if self._cuts else None)
         self._connections.add(connection)
         counters = self.counters
@@ -217,7 +216,6 @@ class Proxy:
             self.counters.connections_now -= 1
             connection.cut(False)
             self._connections.discard(connection)
-            self._tasks.discard(task)
 
 
 class Connection:

@@ -333,6 +333,21 @@ static void test_equal_numbers_of_other_messages_are_found_out(void **state)
 	assert_int_equal(1, fake_asked(f->fake, 2));
 }
 
+static void turned(void *data)
+{
+	atomic_store((atomic_bool *)data, true);
+}
+
+/* What was given to the loop before has been done. */
+static void loop_turn(struct fixture *f)
+{
+	atomic_bool done = false;
+
+	loop_post(f->loop, turned, &done);
+	while (!atomic_load(&done))
+		g_usleep(100);
+}
+
 static void test_a_failed_check_shows_what_is_known(void **state)
 {
 	struct fixture *f = start(state, 2);
@@ -344,6 +359,7 @@ static void test_a_failed_check_shows_what_is_known(void **state)
 	/* not asked again at once, unless somebody says so */
 	f->fake->sync_code = 0;
 	mail_retry_now(f->mail);
+	loop_turn(f);
 	fake_lock(f->fake);
 	fake_add_text(f->inbox, 3, 10);
 	fake_unlock(f->fake);
