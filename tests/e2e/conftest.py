@@ -22,7 +22,8 @@
 MAILTREE_TEST_SEED: where the seeds of test_chaos.py and test_crashes.py begin (0). MAILTREE_TEST_SMALL_DISK: a file system
 that tests may fill, which scripts/test mounts as root.
 
-@pytest.mark.long: runs with --long only. @pytest.mark.plain: not under sanitizers (memory, time). A skip for any other
+@pytest.mark.long: runs with --long only. @pytest.mark.plain: not under sanitizers (memory, time). @pytest.mark.variant: one
+more of a kind (another program that asks for the same); under sanitizers with --long only. A skip for any other
 reason counts as failed. The binary is $MAILTREE_BUILD/mailtree, else build/mailtree. Never as root: it sees neither
 mode bits nor fusermount3's limits; scripts/test starts the suite as the user mailtree-test.
 """
@@ -53,6 +54,7 @@ MESSAGES = 2_200
 def pytest_configure(config):
     config.addinivalue_line("markers", "long: takes minutes; runs with --long only")
     config.addinivalue_line("markers", "plain: measures what sanitizers change; doesn't run under them")
+    config.addinivalue_line("markers", "variant: one more of a kind; under sanitizers with --long only")
 
 
 def pytest_addoption(parser):

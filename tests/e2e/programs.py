@@ -10,6 +10,8 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
 from witness import tool
 
 # Tools that look into config and caches find none of the user's.
@@ -64,6 +66,8 @@ def copy_mmap(root, scratch):
 
 
 COPIERS = {"tar": copy_tar, "tar to a pipe": copy_tar_pipe, "cp -a": copy_cp, "rsync -a": copy_rsync, "mmap": copy_mmap}
+# For @pytest.mark.parametrize: under sanitizers two stand for all, one that reads and one that maps.
+EACH_COPIER = [pytest.param(name, marks=() if name in ("tar", "mmap") else pytest.mark.variant) for name in COPIERS]
 
 
 class Restic:

@@ -225,7 +225,8 @@ def one_failure(home, server, kind, index):
     return f"{kind} at command {index} ({server.lines[index - 1][:60] if len(server.lines) >= index else 'none'}): {problem}" if problem else None
 
 
-@pytest.mark.parametrize("kind", NOT_NOW)
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=pytest.mark.variant if kind in ("NO", "BAD", "BYE") else ())
+                                  for kind in NOT_NOW])
 def test_a_server_that_fails_at_each_command_in_turn(scripted, home, kind):
     servers = {index: scripted(Model({"INBOX": mails(3)}), {"*": fails_at(index, NOT_NOW[kind])}) for index in range(1, COMMANDS_MAX)}
     for index, server in servers.items():

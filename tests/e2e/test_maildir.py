@@ -191,6 +191,7 @@ def mblaze(scratch, folder):
     return listing, flags, counts
 
 
+@pytest.mark.variant
 def test_mblaze(box, shared, tmp_path):
     for folder in ("INBOX", "Projects/Alpha", "Sent", "cur", "Empty"):
         mounted, own = (mblaze(tmp_path, path) for path in (pathlib.Path(shared, where(folder)), box.own(folder)))
@@ -235,6 +236,7 @@ class Notmuch:
         return threads
 
 
+@pytest.mark.variant
 def test_notmuch(place, fresh_user, mount, tmp_path, wait_for):
     box = Box(place, fresh_user())
     mounted = mount(box.user, layout="maildir", poll=1)
@@ -309,6 +311,7 @@ def neomutt(tmp_path):
         program.close()
 
 
+@pytest.mark.variant
 def test_neomutt(place, fresh_user, mount, neomutt, wait_for):
     box = Box(place, fresh_user())
     mounted = mount(box.user, layout="maildir", poll=1)

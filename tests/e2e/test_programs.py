@@ -95,7 +95,7 @@ def test_every_folder_is_there(tree, expected):
     assert directories(tree) == wanted
 
 
-@pytest.mark.parametrize("program", programs.COPIERS)
+@pytest.mark.parametrize("program", programs.EACH_COPIER)
 def test_copies_are_equal(program, tree, expected, scratch):
     copy = programs.COPIERS[program](tree, scratch)
     witness.assert_same(expected, witness.read_tree(copy), f"the copy by {program}")
@@ -114,6 +114,7 @@ def test_a_cold_tar(cold, expected, scratch):
     witness.assert_same(expected, witness.read_tree(copy), "a cold tar")
 
 
+@pytest.mark.variant
 def test_restic_restores_all_and_finds_nothing_changed_after_a_remount(tree, expected, scratch):
     restic = programs.Restic(scratch)
     witness.paths(tree)  # the time of a directory is known once it was listed
@@ -130,6 +131,7 @@ def test_restic_restores_all_and_finds_nothing_changed_after_a_remount(tree, exp
     restic.check()
 
 
+@pytest.mark.variant
 def test_borg_extracts_all_and_finds_nothing_changed_after_a_remount(tree, expected, flat, scratch):
     borg = programs.Borg(scratch)
     borg.backup(tree)

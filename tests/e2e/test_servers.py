@@ -154,7 +154,7 @@ def test_trust_that_was_betrayed_is_gone_for_ever(server, mounted):
     witness.assert_same(server.content, witness.read_tree(tree))
 
 
-@pytest.mark.parametrize("program", programs.COPIERS)
+@pytest.mark.parametrize("program", programs.EACH_COPIER)
 @pytest.mark.parametrize("server, kind", [
     ("dovecot", "auto"), ("go-imap", "auto"), ("go-imap", "exact"), ("wrong sizes", "auto"), ("wrong sizes", "exact"),
     ("like exchange", "exact")], indirect=["server"])
@@ -165,6 +165,7 @@ def test_cold_copies_are_equal(program, kind, server, mounted, scratch):
 
 @pytest.mark.parametrize("server, kind", [("go-imap", "auto"), ("wrong sizes", "auto"), ("wrong sizes", "exact")],
                          indirect=["server"])
+@pytest.mark.variant
 def test_cold_backups_are_equal_and_the_second_finds_nothing_changed(kind, server, mounted, scratch):
     tree = mounted(kind)
     restic = programs.Restic(scratch)

@@ -118,6 +118,8 @@ service stats {{
 }}
 service imap-login {{
   chroot =
+  # Each serves many connections: starting one for each costs more than the connection.
+  service_count = 0
   process_min_avail = 2
   process_limit = {connections}
   inet_listener imap {{

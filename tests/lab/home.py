@@ -117,7 +117,7 @@ class Mount(os.PathLike):
     def unmount(self, timeout_s=20):
         """The clean way; fails when mailtree's process doesn't end, or ends badly."""
         home = self.home
-        result = home.run("umount", self.path, timeout_s=timeout_s)
+        result = home.run("umount", self.path, timeout_s=timeout_s, leaks=False)
         assert result.returncode == 0, f"umount: {result.stderr}"
         assert not self.is_mounted, "mailtree umount returned while the mount was there"
         if self.process:
@@ -181,7 +181,8 @@ class Home:
         self.config_file.touch(mode=0o600)
         self.config_file.write_text("\n".join(texts))
 
-    def environment(self, **more):
+    def environment(self, leaks=True, **more):
+        """`leaks`: under sanitizers what a process leaves at its end is looked through, which takes longer than a short command."""
         names = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "LD_PRELOAD")
         kept = {name: os.environ[name] for name in names if name in os.environ}
         sanitizers = f"log_path={self.path}/sanitizer:exitcode=99"
@@ -189,12 +190,13 @@ class Home:
             "PATH": kept.get("PATH", "/usr/bin:/bin"), "HOME": str(self.path),
             "XDG_CONFIG_HOME": str(self.path / "config"), "XDG_CACHE_HOME": str(self.path / "cache"),
             "XDG_STATE_HOME": str(self.path / "state"), "XDG_RUNTIME_DIR": str(self.path / "run"),
-            "ASAN_OPTIONS": f"{sanitizers}:detect_leaks=1", "UBSAN_OPTIONS": f"{sanitizers}:print_stacktrace=1",
+            "ASAN_OPTIONS": f"{sanitizers}:detect_leaks={leaks:d}", "UBSAN_OPTIONS": f"{sanitizers}:print_stacktrace=1",
             "LSAN_OPTIONS": sanitizers, "TSAN_OPTIONS": sanitizers,
         } | more
 
-    def run(self, *arguments, timeout_s=60, check=False, text=True, env=None, stdin=subprocess.DEVNULL, **more):
-        result = subprocess.run([str(self.binary), *map(str, arguments)], env=self.environment(**(env or {})),
+    def run(self, *arguments, timeout_s=60, check=False, text=True, env=None, leaks=True, stdin=subprocess.DEVNULL,
+            **more):
+        result = subprocess.run([str(self.binary), *map(str, arguments)], env=self.environment(leaks, **(env or {})),
                                 capture_output=True, text=text, timeout=timeout_s * net.SLOWNESS, stdin=stdin, **more)
         self._look_for_secrets(f"standard error of mailtree {arguments[0]}", result.stderr)
         if check and result.returncode != 0:

@@ -15,7 +15,7 @@
 
 #include "src/base/banned.h"
 
-#define KILLS 20
+#define KILLS HELP_TIMES(20)
 
 static int place_setup(void **state)
 {
