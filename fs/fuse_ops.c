@@ -263,8 +263,10 @@ static void answer_open(struct request *request)
 
 	/* A size that is another than what the kernel was told may still be on its way to it. */
 	if (request->size != UINT64_MAX &&
-		!(ops_size_was_told(&fs->ops, request->ino, request->size) && notify_is_idle(fs->notify)))
+		!(ops_size_was_told(&fs->ops, request->ino, request->size) && notify_is_idle(fs->notify))) {
 		attributes_expire(fs, request->ino);
+		notify_size_told(fs->notify, request->ino);
+	}
 	request->fi.fh = request->size;
 	request->fi.keep_cache = 1;
 	request->fi.noflush = 1;

@@ -6,6 +6,7 @@
 #include "fs/node.h"
 #include "fs/view.h"
 #include "src/base/log.h"
+#include "src/base/loop.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -38,15 +39,23 @@ struct notify {
 	GQueue notes;
 	GHashTable *content;   /* inodes whose CONTENT is queued: one is enough */
 	GHashTable *collapsed; /* directories whose entry is queued because of too many changes */
+	GHashTable *sizes[2];  /* inodes of messages whose size was learned: lately, and before that */
+	uint64_t sizes_due_ms; /* when the older ones are told and the younger ones become the older */
 	bool busy;             /* the thread is sending one */
 	bool stopping;
 	bool texts; /* are shown in this mount */
 };
 
+static GHashTable *set_new(void)
+{
+	return g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
+}
+
 struct notify *notify_new(
 	struct mail *mail, bool names_uid, bool maildir, const struct notify_sink *sink, struct fill *fill, void *ctx)
 {
 	struct notify *notify = g_new0(struct notify, 1);
+	pthread_condattr_t monotonic;
 
 	notify->mail = mail;
 	notify->names_uid = names_uid;
@@ -55,10 +64,15 @@ struct notify *notify_new(
 	notify->fill = fill;
 	notify->ctx = ctx;
 	pthread_mutex_init(&notify->lock, NULL);
-	pthread_cond_init(&notify->filled, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&notify->filled, &monotonic);
+	pthread_condattr_destroy(&monotonic);
 	g_queue_init(&notify->notes);
-	notify->content = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
-	notify->collapsed = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
+	notify->content = set_new();
+	notify->collapsed = set_new();
+	for (size_t i = 0; i < G_N_ELEMENTS(notify->sizes); i++)
+		notify->sizes[i] = set_new();
 	return notify;
 }
 
@@ -69,6 +83,8 @@ void notify_free(struct notify *notify)
 	g_queue_clear_full(&notify->notes, g_free);
 	g_hash_table_unref(notify->content);
 	g_hash_table_unref(notify->collapsed);
+	for (size_t i = 0; i < G_N_ELEMENTS(notify->sizes); i++)
+		g_hash_table_unref(notify->sizes[i]);
 	pthread_cond_destroy(&notify->filled);
 	pthread_mutex_destroy(&notify->lock);
 	g_free(notify);
@@ -98,6 +114,52 @@ static void push_content(struct notify *notify, uint64_t ino)
 {
 	if (set_add(notify->content, ino))
 		push(notify, CONTENT, ino, NULL);
+}
+
+/* ---- sizes: a walk opens within a moment what was fetched ahead of it, and its open tells them anyway ---- */
+
+static guint sizes_count(const struct notify *notify)
+{
+	return g_hash_table_size(notify->sizes[0]) + g_hash_table_size(notify->sizes[1]);
+}
+
+static void sizes_add(struct notify *notify, uint64_t ino)
+{
+	if (!sizes_count(notify)) {
+		notify->sizes_due_ms = clock_ms() + NOTIFY_SIZES_MS;
+		pthread_cond_signal(&notify->filled);
+	}
+	set_add(notify->sizes[0], ino);
+}
+
+/* For the next note, or until sizes are due, which it makes notes. */
+static void sizes_wait(struct notify *notify)
+{
+	struct timespec until = {.tv_sec = (time_t)(notify->sizes_due_ms / 1000),
+		.tv_nsec = (long)(notify->sizes_due_ms % 1000 * 1000000)};
+	GHashTable *older = notify->sizes[1];
+	GHashTableIter iter;
+	uint64_t *ino;
+
+	if (clock_ms() < notify->sizes_due_ms) {
+		pthread_cond_timedwait(&notify->filled, &notify->lock, &until);
+		return;
+	}
+	g_hash_table_iter_init(&iter, older);
+	while (g_hash_table_iter_next(&iter, (void **)&ino, NULL))
+		push(notify, ATTRIBUTES, *ino, NULL);
+	g_hash_table_remove_all(older);
+	notify->sizes[1] = notify->sizes[0];
+	notify->sizes[0] = older;
+	notify->sizes_due_ms = clock_ms() + NOTIFY_SIZES_MS;
+}
+
+void notify_size_told(struct notify *notify, uint64_t ino)
+{
+	pthread_mutex_lock(&notify->lock);
+	for (size_t i = 0; i < G_N_ELEMENTS(notify->sizes); i++)
+		g_hash_table_remove(notify->sizes[i], &ino);
+	pthread_mutex_unlock(&notify->lock);
 }
 
 static uint64_t dir_ino(struct notify *notify, struct mail_folder *folder)
@@ -147,6 +209,12 @@ static void push_message(struct notify *notify, const struct mail_event *event)
 	}
 	if (event->type == MAIL_EVENT_MESSAGE_FLAGS && !notify->maildir)
 		return;
+	/* Where sizes are trusted nothing is opened. */
+	if (event->type == MAIL_EVENT_MESSAGE_SIZE && !mail_sizes_trusted(notify->mail) &&
+		sizes_count(notify) < NOTIFY_QUEUE_MAX) {
+		sizes_add(notify, ino);
+		return;
+	}
 	if (notify->notes.length >= NOTIFY_QUEUE_MAX) {
 		uint64_t folder = dir_ino(notify, event->folder);
 
@@ -339,7 +407,10 @@ static void *run(void *data)
 		if (!note && notify->stopping)
 			break;
 		if (!note) {
-			pthread_cond_wait(&notify->filled, &notify->lock);
+			if (sizes_count(notify))
+				sizes_wait(notify);
+			else
+				pthread_cond_wait(&notify->filled, &notify->lock);
 			continue;
 		}
 		/* From here on a further change needs a further note. */

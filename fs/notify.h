@@ -15,7 +15,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define NOTIFY_QUEUE_MAX 32768u    /* changes of messages, about 200 bytes each; beyond, whole folders */
+#define NOTIFY_QUEUE_MAX 32768u /* changes of messages, about 200 bytes each; beyond, whole folders */
+#define NOTIFY_SIZES_MS 1000u   /* a size that was learned is told after once or twice that; an open tells it at once */
 #define NOTIFY_FOLDERS_MAX 200000u /* and changes of folders: twice LIMIT_FOLDERS */
 
 /* How an invalidation reaches the kernel. Called from the notifier's thread only; failures mean "not kept". */
@@ -40,11 +41,13 @@ void notify_free(struct notify *notify);
 
 /* From now on what mirrors the tree as text (view.h) is invalidated like the tree. Any thread. */
 void notify_mirror_texts(struct notify *notify);
+/* Its size, if it was learned lately, has just been told by other means. Any thread. */
+void notify_size_told(struct notify *notify, uint64_t ino);
 /*
- * Calls when all changes until now have reached the kernel, from the notifier's thread: it must not wait. False = they
- * have, or nobody will tell it of them any more: not called. Any thread.
+ * Calls when all changes until now (but for sizes) have reached the kernel, from the notifier's thread: it must not
+ * wait. False = they have, or nobody will tell it of them any more: not called. Any thread.
  */
 typedef void (*notify_call_fn)(void *ctx);
 bool notify_then(struct notify *notify, notify_call_fn call, void *ctx);
-/* All changes until now have reached the kernel. */
+/* All changes until now, but for sizes, have reached the kernel. */
 bool notify_is_idle(struct notify *notify);

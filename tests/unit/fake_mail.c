@@ -461,6 +461,16 @@ void fake_message_remove(struct mail *mail, struct mail_folder *folder, uint32_t
 	fake_emit(mail, &event);
 }
 
+void fake_size_learned(struct mail *mail, struct mail_folder *folder, uint32_t uid)
+{
+	struct mail_event event = {.type = MAIL_EVENT_MESSAGE_SIZE,
+		.folder = folder,
+		.message_number = folder->info.message_number,
+		.message.uid = uid};
+
+	fake_emit(mail, &event);
+}
+
 /* A line of 64 bytes over and over, so that one mapped pattern serves all: each body begins elsewhere in it. */
 void fake_body(uint32_t uid, uint64_t offset, void *bytes_out, size_t length)
 {

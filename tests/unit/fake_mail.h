@@ -45,6 +45,8 @@ void fake_message_add(
 /* Its flags become these; it had `\Seen` alone before. */
 void fake_message_flag(struct mail *mail, struct mail_folder *folder, uint32_t uid, uint32_t flags);
 void fake_message_remove(struct mail *mail, struct mail_folder *folder, uint32_t uid);
+/* Its size turns out to be another one. */
+void fake_size_learned(struct mail *mail, struct mail_folder *folder, uint32_t uid);
 /* Every search finds it, too. */
 void fake_found_add(struct mail *mail, struct mail_folder *folder, uint32_t uid);
 /* The truth about a body. */

@@ -7,6 +7,7 @@
 #include "fs/notify.h"
 #include "fs/retry.h"
 #include "fs/task.h"
+#include "src/base/loop.h"
 
 #include <stdio.h>
 
@@ -773,6 +774,16 @@ static void assert_told(struct notify *notify, struct told *told, const char *ex
 	pthread_mutex_unlock(&told->lock);
 }
 
+static unsigned told_count(struct told *told)
+{
+	unsigned count;
+
+	pthread_mutex_lock(&told->lock);
+	count = told->notes;
+	pthread_mutex_unlock(&told->lock);
+	return count;
+}
+
 static void told_block(struct told *told, bool blocked)
 {
 	pthread_mutex_lock(&told->lock);
@@ -837,6 +848,51 @@ static void test_notify_then(void **state)
 	notify_stop(notify);
 	assert_true(g_str_has_suffix(told.text->str, "then\n"));
 	assert_false(notify_then(notify, told_then, &told));
+	notify_free(notify);
+	g_string_free(told.text, TRUE);
+	house_free(house);
+}
+
+/* An open tells it sooner; nobody may open the message for long. */
+static void test_notify_sizes(void **state)
+{
+	struct house *house = house_new(&(struct fake_options){0});
+	struct told told = {.lock = PTHREAD_MUTEX_INITIALIZER, .text = g_string_new(NULL)};
+	struct notify *notify = notify_new(house->mail, false, false, &told_sink, NULL, &told);
+	uint64_t learned_ms = clock_ms();
+
+	assert_true(notify_start(notify));
+	fake_size_learned(house->mail, house->inbox, 5);
+	fake_size_learned(house->mail, house->inbox, 6);
+	fake_size_learned(house->mail, house->inbox, 6);
+	notify_size_told(notify, MAIL_INO(5));
+	assert_true(notify_is_idle(notify));
+	while (told_count(&told) == 0 && clock_ms() < learned_ms + 10 * NOTIFY_SIZES_MS)
+		g_usleep(5000);
+	assert_true(clock_ms() >= learned_ms + NOTIFY_SIZES_MS);
+	assert_told(notify, &told, "attributes 4000004d00000006\n");
+	/* and what comes after that is told, too */
+	fake_size_learned(house->mail, house->inbox, 7);
+	while (told_count(&told) == 1 && clock_ms() < learned_ms + 20 * NOTIFY_SIZES_MS)
+		g_usleep(5000);
+	assert_told(notify, &told, "attributes 4000004d00000007\n");
+	notify_stop(notify);
+	notify_free(notify);
+	g_string_free(told.text, TRUE);
+	house_free(house);
+}
+
+/* Nothing is opened: a size that was wrong is told at once. */
+static void test_notify_sizes_that_were_trusted(void **state)
+{
+	struct house *house = house_new(&(struct fake_options){.trusted = true});
+	struct told told = {.lock = PTHREAD_MUTEX_INITIALIZER, .text = g_string_new(NULL)};
+	struct notify *notify = notify_new(house->mail, false, false, &told_sink, NULL, &told);
+
+	assert_true(notify_start(notify));
+	fake_size_learned(house->mail, house->inbox, 5);
+	assert_told(notify, &told, "attributes 4000004d00000005\n");
+	notify_stop(notify);
 	notify_free(notify);
 	g_string_free(told.text, TRUE);
 	house_free(house);
@@ -1021,6 +1077,8 @@ int main(void)
 		cmocka_unit_test(test_tasks_dont_park_for_ever),
 		cmocka_unit_test(test_notify),
 		cmocka_unit_test(test_notify_then),
+		cmocka_unit_test(test_notify_sizes),
+		cmocka_unit_test(test_notify_sizes_that_were_trusted),
 		cmocka_unit_test(test_notify_texts),
 		cmocka_unit_test(test_notify_maildir),
 		cmocka_unit_test(test_notify_collapses),
