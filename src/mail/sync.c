@@ -183,7 +183,9 @@ static void on_opened(void *ctx, const struct source_state *state, bool reset)
 
 		if (folder->message_number)
 			sync->old_uidvalidity = folder->state.uidvalidity;
-		/* they are others from now on */
+		/* they are others from now on, even if after a loss of this session the old UIDVALIDITY is there again
+		 */
+		sync->job.known = (struct source_state){0};
 		folder_messages_forget(sync->mail, folder, ERR_RENUMBERED, "the folder's messages were numbered anew");
 		named_forget(sync);
 		if (state->uidvalidity && cache_body_any_identified(sync->mail->cache, folder->cache_id))
@@ -696,9 +698,11 @@ static void on_done(void *ctx, int code, const struct error *err)
 		error_copy(&problem, err);
 	else if (folder->gone || (folder->attributes & MAIL_FOLDER_NOSELECT))
 		code = error_set(&problem, ERR_GONE, "the folder holds no messages any more");
-	if (!code && sync->other) {
-		/* same numbers, other messages: the folder is rebuilt from nothing */
-		log_warning("%s: known messages are others now: reading the folder anew", folder->raw);
+	if (!code && (sync->other || (!sync->reset && !folder->listing))) {
+		/* same numbers, other messages; or what was known when it began has been forgotten: rebuilt from
+		 * nothing */
+		if (sync->other)
+			log_warning("%s: known messages are others now: reading the folder anew", folder->raw);
 		waiting = sync->parks;
 		g_queue_init(&sync->parks);
 		folder->sync = NULL;

@@ -173,6 +173,31 @@ static void test_inode_numbers_dont_come_back(void **state)
 	}
 }
 
+/* Its session is lost after it was told of another UIDVALIDITY, and the next one tells the old one. */
+static void test_an_uidvalidity_that_is_back_in_mid_check(void **state)
+{
+	struct fixture *f = start(state, 3);
+	uint32_t number;
+
+	open_inbox(f);
+	assert_int_equal(0, read_code(f, 1));
+	number = message_number(f);
+	fake_lock(f->fake);
+	fake_clear(f->inbox);
+	f->inbox->state.uidvalidity = 8;
+	f->inbox->renumbered = 7;
+	fake_add(f->inbox, 1, "other", 5);
+	/* UIDNEXT is the old one, too */
+	fake_add(f->inbox, 3, "others", 6);
+	fake_unlock(f->fake);
+	assert_int_equal(0, check_folder(f, f->folder));
+	assert_listed(f, "1,3");
+	assert_int_not_equal(0, message_number(f));
+	assert_int_not_equal(number, message_number(f));
+	assert_reads(f, 1, fake_find(f->inbox, 1)->bytes);
+	assert_reads(f, 3, fake_find(f->inbox, 3)->bytes);
+}
+
 /* Another process's model of the same cache: with the next server behind it. */
 static void remount(struct fixture *f)
 {
@@ -848,6 +873,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_changed_flags_are_told, fixture_teardown),
 		cmocka_unit_test_teardown(test_another_uidvalidity_is_another_folder, fixture_teardown),
 		cmocka_unit_test_teardown(test_inode_numbers_dont_come_back, fixture_teardown),
+		cmocka_unit_test_teardown(test_an_uidvalidity_that_is_back_in_mid_check, fixture_teardown),
 		cmocka_unit_test_teardown(test_a_folder_that_comes_back_has_other_inode_numbers, fixture_teardown),
 		cmocka_unit_test_teardown(test_flags_that_are_as_they_were_are_not_written, fixture_teardown),
 		cmocka_unit_test_teardown(test_flags_told_twice_are_those_told_last, fixture_teardown),
