@@ -155,6 +155,8 @@ void folder_messages_forget(struct mail *mail, struct mail_folder *folder, int c
 	folder->checked_at = 0;
 	folder->identified = false;
 	folder->state = (struct source_state){0};
+	/* their UIDs may be those of others soon */
+	g_clear_pointer(&folder->broken, g_hash_table_unref);
 	if (event.message_number)
 		g_hash_table_remove(mail->by_number, GUINT_TO_POINTER(event.message_number));
 	pthread_rwlock_unlock(&mail->lock);

@@ -367,6 +367,22 @@ static void test_a_stub_stands_in(void **state)
 	g_bytes_unref(stub);
 }
 
+/* What stood against a message's UID says nothing of another message. */
+static void test_numbered_anew_nothing_is_broken(void **state)
+{
+	struct fixture *f = start(state, 1, 1000);
+
+	trouble(f, 1, FAKE_NO_BYTES);
+	assert_int_equal(ERR_BROKEN, read_code(f, 1));
+	fake_lock(f->fake);
+	fake_clear(f->inbox);
+	f->inbox->state.uidvalidity = 9;
+	fake_add_text(f->inbox, 1, 900);
+	fake_unlock(f->fake);
+	assert_int_equal(0, check_folder(f, f->folder));
+	assert_reads(f, 1, message(f, 1)->bytes);
+}
+
 static void test_numbered_anew_while_a_body_comes(void **state)
 {
 	struct fixture *f = start(state, 1, 1000);
@@ -928,6 +944,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_what_is_left_out_may_be_gone, fixture_teardown),
 		cmocka_unit_test_teardown(test_a_lost_way_blames_no_message, fixture_teardown),
 		cmocka_unit_test_teardown(test_a_stub_stands_in, fixture_teardown),
+		cmocka_unit_test_teardown(test_numbered_anew_nothing_is_broken, fixture_teardown),
 		cmocka_unit_test_teardown(test_numbered_anew_while_a_body_comes, fixture_teardown),
 		cmocka_unit_test_teardown(test_a_large_body_is_read_while_it_comes, fixture_teardown),
 		cmocka_unit_test_teardown(test_should_fail_a_large_body_that_is_another_after_a_cut, fixture_teardown),
