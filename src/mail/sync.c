@@ -185,8 +185,7 @@ static void on_opened(void *ctx, const struct source_state *state, bool reset)
 
 		if (folder->message_number)
 			sync->old_uidvalidity = folder->state.uidvalidity;
-		/* they are others from now on, even if after a loss of this session the old UIDVALIDITY is there again
-		 */
+		/* they are others from now on, even if the next session tells the old UIDVALIDITY again */
 		sync->job.known = (struct source_state){0};
 		folder_messages_forget(sync->mail, folder, ERR_RENUMBERED, "the folder's messages were numbered anew");
 		named_forget(sync);
@@ -701,8 +700,7 @@ static void on_done(void *ctx, int code, const struct error *err)
 	else if (folder->gone || (folder->attributes & MAIL_FOLDER_NOSELECT))
 		code = error_set(&problem, ERR_GONE, "the folder holds no messages any more");
 	if (!code && (sync->other || (!sync->reset && !folder->listing))) {
-		/* same numbers, other messages; or what was known when it began has been forgotten: rebuilt from
-		 * nothing */
+		/* same numbers, other messages, or the listing has been forgotten meanwhile: rebuilt from nothing */
 		if (sync->other)
 			log_warning("%s: known messages are others now: reading the folder anew", folder->raw);
 		waiting = sync->parks;
