@@ -774,14 +774,18 @@ static void assert_told(struct notify *notify, struct told *told, const char *ex
 	pthread_mutex_unlock(&told->lock);
 }
 
-static unsigned told_count(struct told *told)
+/* At least so many in all, or long enough for as many sizes. */
+static void until_told(struct told *told, unsigned count)
 {
-	unsigned count;
+	uint64_t until_ms = clock_ms() + 10ull * count * NOTIFY_SIZES_MS;
+	bool is_told = false;
 
-	pthread_mutex_lock(&told->lock);
-	count = told->notes;
-	pthread_mutex_unlock(&told->lock);
-	return count;
+	while (!is_told && clock_ms() < until_ms) {
+		g_usleep(5000);
+		pthread_mutex_lock(&told->lock);
+		is_told = told->notes >= count;
+		pthread_mutex_unlock(&told->lock);
+	}
 }
 
 static void told_block(struct told *told, bool blocked)
@@ -867,14 +871,12 @@ static void test_notify_sizes(void **state)
 	fake_size_learned(house->mail, house->inbox, 6);
 	notify_size_told(notify, MAIL_INO(5));
 	assert_true(notify_is_idle(notify));
-	while (told_count(&told) == 0 && clock_ms() < learned_ms + 10 * NOTIFY_SIZES_MS)
-		g_usleep(5000);
+	until_told(&told, 1);
 	assert_true(clock_ms() >= learned_ms + NOTIFY_SIZES_MS);
 	assert_told(notify, &told, "attributes 4000004d00000006\n");
 	/* and what comes after that is told, too */
 	fake_size_learned(house->mail, house->inbox, 7);
-	while (told_count(&told) == 1 && clock_ms() < learned_ms + 20 * NOTIFY_SIZES_MS)
-		g_usleep(5000);
+	until_told(&told, 2);
 	assert_told(notify, &told, "attributes 4000004d00000007\n");
 	notify_stop(notify);
 	notify_free(notify);
