@@ -11,10 +11,10 @@
  * Each stream has a multi handle of its own, in which the easy handle stays for life:
  * curl_easy_send() fails once it is removed.
  */
-#include "imap/roots.h"
 #include "imap/stream.h"
 #include "src/base/log.h"
 #include "src/base/loop.h"
+#include "src/base/roots.h"
 
 #include <curl/curl.h>
 #include <errno.h>
@@ -255,32 +255,32 @@ static size_t on_body(char *bytes, size_t size, size_t count, void *data)
 	return size * count;
 }
 
-static X509_STORE *roots_of(const struct curl_stream *c, enum roots_problem *problem_out)
+static struct roots_places roots_of(const struct curl_stream *c)
 {
 	char *bundle = NULL, *folder = NULL;
 
 	/* where this libcurl was built to look, whatever the handle is set to */
 	curl_easy_getinfo(c->easy, CURLINFO_CAINFO, &bundle);
 	curl_easy_getinfo(c->easy, CURLINFO_CAPATH, &folder);
-	return roots_get(bundle, folder, c->ca_file, problem_out);
+	return (struct roots_places){bundle, folder, c->ca_file};
 }
 
 /* While the server answers the connection's first packet. */
 static void roots_read(void *data)
 {
 	struct curl_stream *c = data;
-	enum roots_problem ignored;
+	struct roots_places places = roots_of(c);
 
 	c->roots_timer = NULL;
-	X509_STORE_free(roots_of(c, &ignored));
+	roots_read_ahead(&places);
 }
 
 static CURLcode on_tls_context(CURL *easy, void *context, void *data)
 {
 	struct curl_stream *c = data;
 	SSL_CTX *tls = context;
+	struct roots_places places = roots_of(c);
 	enum roots_problem problem;
-	X509_STORE *store;
 
 	/*
 	 * Two reads a record, of header and body, would double the system calls of a bulk fetch. Not with
@@ -290,12 +290,9 @@ static CURLcode on_tls_context(CURL *easy, void *context, void *data)
 		SSL_CTX_set_read_ahead(tls, 1);
 		SSL_CTX_set_default_read_buffer_len(tls, TLS_READ_AHEAD_BYTES);
 	}
-	store = roots_of(c, &problem);
+	problem = roots_use(tls, &places);
 	c->ca_file_unreadable = problem == ROOTS_NO_CA_FILE;
-	if (!store)
-		return CURLE_SSL_CACERT_BADFILE;
-	SSL_CTX_set_cert_store(tls, store);
-	return CURLE_OK;
+	return problem == ROOTS_FINE ? CURLE_OK : CURLE_SSL_CACERT_BADFILE;
 }
 
 /* ---- the stream ---- */

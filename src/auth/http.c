@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "src/auth/http.h"
 #include "src/auth/auth.h"
+#include "src/base/roots.h"
 
 #include <curl/curl.h>
 #include <glib.h>
-#include <openssl/err.h>
-#include <openssl/ssl.h>
 #include <string.h>
 
 #include "src/base/banned.h"
@@ -35,18 +34,21 @@ static size_t body_write(char *data, size_t size, size_t count, void *ctx)
 	return length;
 }
 
-/* Adds to the roots that libcurl has loaded already, where CURLOPT_CAINFO would replace them. */
-static CURLcode ca_add(CURL *easy, void *ssl_ctx, void *ctx)
+static CURLcode on_tls_context(CURL *easy, void *ssl_ctx, void *ctx)
 {
 	struct transfer *transfer = ctx;
+	struct roots_places places = {.ca_file = transfer->request->ca_file};
+	enum roots_problem problem;
+	char *bundle = NULL, *folder = NULL;
 
-	(void)easy;
-	if (X509_STORE_load_file(SSL_CTX_get_cert_store(ssl_ctx), transfer->request->ca_file) != 1) {
-		ERR_clear_error();
-		transfer->ca_failed = true;
-		return CURLE_SSL_CACERT_BADFILE;
-	}
-	return CURLE_OK;
+	/* where this libcurl was built to look, whatever the handle is set to */
+	curl_easy_getinfo(easy, CURLINFO_CAINFO, &bundle);
+	curl_easy_getinfo(easy, CURLINFO_CAPATH, &folder);
+	places.bundle = bundle;
+	places.folder = folder;
+	problem = roots_use(ssl_ctx, &places);
+	transfer->ca_failed = problem == ROOTS_NO_CA_FILE;
+	return problem == ROOTS_FINE ? CURLE_OK : CURLE_SSL_CACERT_BADFILE;
 }
 
 static void easy_setup(CURL *easy, struct transfer *transfer, struct curl_slist *headers, char *error_text)
@@ -61,10 +63,11 @@ static void easy_setup(CURL *easy, struct transfer *transfer, struct curl_slist 
 	if (plain)
 		curl_easy_setopt(easy, CURLOPT_PROXY, "");
 	curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-	if (request->ca_file) {
-		curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, ca_add);
-		curl_easy_setopt(easy, CURLOPT_SSL_CTX_DATA, transfer);
-	}
+	/* Roots are read by us: no more of them than it takes. */
+	curl_easy_setopt(easy, CURLOPT_CAINFO, NULL);
+	curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
+	curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, on_tls_context);
+	curl_easy_setopt(easy, CURLOPT_SSL_CTX_DATA, transfer);
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 	/* a resolver that hangs must not hold up the end of the program */
 	curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
