@@ -12,6 +12,7 @@ is ended, and counts as failed.
 """
 
 import argparse
+import contextlib
 import os
 import pathlib
 import pwd
@@ -39,6 +40,7 @@ STEP_TIMEOUT_S = 1800
 STEP_TIMEOUT_LONG_S = 8 * 3600
 FUZZ_S = 60
 SMALL_DISK_BYTES = 12 << 20
+MEMORY_DISK_BYTES = 6 << 30
 # Of tests that damage things at random, for each kind of damage.
 ROUNDS_LONG = "1000"
 SLOWNESS_SANITIZED = 4
@@ -157,14 +159,20 @@ def check_format():
 
 
 def check_scripts():
+    files = project_files("*")
+    counts = lint("pyflakes3", [path for path in files if path.suffix == ".py"])
+    counts.add(lint("shellcheck", [path for path in files if re.match(rb"#!\s*/bin/(ba)?sh\b", first_line(path))]))
+    return counts
+
+
+def lint(tool, files):
+    """All at once; those with faults one by one, for the count."""
+    if subprocess.run([tool, *files], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL).returncode == 0:
+        return Counts(passed=len(files))
     counts = Counts()
-    for path in project_files("*"):
-        is_shell = re.match(rb"#!\s*/bin/(ba)?sh\b", first_line(path)) is not None
-        is_python = path.suffix == ".py"
-        if not is_shell and not is_python:
-            continue
+    for path in files:
         try:
-            run(["shellcheck" if is_shell else "pyflakes3", path], "lint")
+            run([tool, path], "lint")
             counts.passed += 1
         except StepError as error:
             counts.fail(str(error))
@@ -190,6 +198,37 @@ def build(folder, *options, env=None):
     run(["meson", "configure" if settled else "setup", folder, *options], "meson", env=env)
     run(["ninja", "-C", folder], f"the build in {folder}", env=env)
     return Counts(passed=1)
+
+
+class BuildsAhead:
+    """Builds folders while tests before them wait; only with what the processors have left. What goes wrong there shows again
+    when the build's turn comes. Use with `with`."""
+
+    def __init__(self, folders):
+        self._child = None
+        self._folders = folders
+
+    def start(self):
+        steps = []
+        for folder in self._folders:
+            steps.append(shlex.join(["meson", "setup", folder, *BUILD_OPTIONS[folder]]))
+            steps.append(shlex.join(["ninja", "-C", folder]))
+        if steps:
+            self._child = subprocess.Popen(["chrt", "--idle", "0", "sh", "-c", "; ".join(steps)], cwd=PROJECT, start_new_session=True,
+                                           stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def stop(self):
+        """Nothing more is written to the folders."""
+        if self._child:
+            os.killpg(self._child.pid, signal.SIGTERM)
+            self._child.wait()
+            self._child = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
 
 
 def unit_tests(folder, slowness=1, long=False):
@@ -305,7 +344,7 @@ def make_stage(folder):
         return Stage(PROJECT, folder, data, [])
     user = make_user()
     # A disk that tests may fill. Where none may be mounted, they limit the size of files instead.
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK_BYTES}", "small", folder / "small"], timeout=30)
+    mount_memory(folder / "small", SMALL_DISK_BYTES)
     for place in places:
         os.chown(place, user.pw_uid, user.pw_gid)
     source = folder / "src"
@@ -316,6 +355,25 @@ def make_stage(folder):
     shutil.copytree(PROJECT, source, symlinks=True, ignore=is_left_out)
     run(["chmod", "-R", "a+rX", source], "chmod")
     return Stage(source, folder, data, ["setpriv", "--reuid", USER, "--regid", str(user.pw_gid), "--init-groups"])
+
+
+def mount_memory(folder, size):
+    """Returns whether it could be: as root, on most machines."""
+    return subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=0755", "tests", folder], timeout=30).returncode == 0
+
+
+@contextlib.contextmanager
+def in_memory(stage, wanted):
+    """What tests write stays in memory. The plain build runs on the disk."""
+    place = stage.folder / "t"
+    mounted = wanted and stage.identity and mount_memory(place, MEMORY_DISK_BYTES)
+    if mounted:
+        shutil.chown(place, USER, USER)
+    try:
+        yield
+    finally:
+        if mounted:
+            subprocess.run(["umount", "-l", place], timeout=30)
 
 
 def make_user():
@@ -339,7 +397,7 @@ def prepare(stage):
 def tests_of_the_house(stage):
     """The lab, the layers, this file: as who we are."""
     return pytest(stage, PROJECT, [], stage.environment(os.environ.get("HOME", "/root"), stage.folder / "lab"),
-                  ["tests/lab", *sorted(f"tests/{path.name}" for path in (PROJECT / "tests").glob("test_*.py"))],
+                  ["-n", str(WORKERS), "tests/lab", *sorted(f"tests/{path.name}" for path in (PROJECT / "tests").glob("test_*.py"))],
                   TEST_TIMEOUT_S, STEP_TIMEOUT_S)
 
 
@@ -377,11 +435,12 @@ def end_to_end(stage, folder, long=False, sanitized=False):
         arguments.append("--long")
     if sanitized:
         arguments += ["-m", "not plain" if long else "not plain and not variant"]
-    counts = pytest(stage, stage.source, stage.identity, env, arguments,
-                    (TEST_TIMEOUT_LONG_S if long else TEST_TIMEOUT_S) * slowness,
-                    STEP_TIMEOUT_LONG_S if long else STEP_TIMEOUT_S)
-    for problem in sweep(stage.folder):
-        counts.fail(problem)
+    with in_memory(stage, sanitized and not long):
+        counts = pytest(stage, stage.source, stage.identity, env, arguments,
+                        (TEST_TIMEOUT_LONG_S if long else TEST_TIMEOUT_S) * slowness,
+                        STEP_TIMEOUT_LONG_S if long else STEP_TIMEOUT_S)
+        for problem in sweep(stage.folder):
+            counts.fail(problem)
     return counts
 
 
@@ -410,9 +469,10 @@ def sweep(folder):
     """Unmounts what is mounted below the folder and ends what was started there; returns what it found."""
     found = []
     below = f"{folder}/"
+    ours = {f"{below}small", f"{below}t"}
     for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines():
         point = line.split()[4]
-        if point.startswith(below) and point != f"{below}small":
+        if point.startswith(below) and point not in ours:
             found.append(f"left mounted: {point}")
             subprocess.run(["umount", "-l", point] if os.geteuid() == 0 else ["fusermount3", "-uz", point], timeout=30)
     for entry in pathlib.Path("/proc").iterdir():
@@ -460,22 +520,27 @@ class Suite:
 
 PLAIN, ASAN, TSAN = "build-test", "build-asan", "build-tsan"
 LABELS = {PLAIN: "", ASAN: ", ASan + UBSan", TSAN: ", TSan"}
-# Sanitized code is optimised less: it is built sooner, and what takes its time is the sanitizers' own.
-BUILD_OPTIONS = {PLAIN: ["-Dwerror=true"], ASAN: ["-Db_sanitize=address,undefined", "-Doptimization=1"],
-                 TSAN: ["-Db_sanitize=thread", "-Doptimization=1"]}
+# Sanitized code is optimised less, and reports need no more than lines: it is built sooner, and what takes its time is the
+# sanitizers' own.
+SANITIZED_OPTIONS = ["-Dlibsecret=enabled", "-Doptimization=1", "-Dc_args=-g1"]
+BUILD_OPTIONS = {PLAIN: ["-Dlibsecret=enabled", "-Dwerror=true"], ASAN: ["-Db_sanitize=address,undefined", *SANITIZED_OPTIONS],
+                 TSAN: ["-Db_sanitize=thread", *SANITIZED_OPTIONS]}
 
 
 def run_builds(suite, stage, options):
-    run_build(suite, stage, options, PLAIN)
-    for folder in [] if options.quick else [ASAN, TSAN]:
+    later = [] if options.quick else [ASAN, TSAN]
+    with BuildsAhead(later) as ahead:
+        run_build(suite, stage, options, PLAIN, ahead.start)
+    for folder in later:
         run_build(suite, stage, options, folder)
 
 
-def run_build(suite, stage, options, folder):
+def run_build(suite, stage, options, folder, when_built=lambda: None):
     label, is_sanitized = LABELS[folder], folder != PLAIN
-    if not suite.step(f"build{label}", build, folder, "-Dlibsecret=enabled", *BUILD_OPTIONS[folder]):
+    if not suite.step(f"build{label}", build, folder, *BUILD_OPTIONS[folder]):
         suite.cannot(f"tests{label}", "there is no build")
         return
+    when_built()
     if not is_sanitized:
         suite.step("installed files", installed, folder)
     suite.step(f"unit tests{label}", unit_tests, folder, SLOWNESS_SANITIZED if is_sanitized else 1, options.long)

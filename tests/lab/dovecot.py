@@ -131,6 +131,7 @@ service imap-login {{
   }}
 }}
 service imap {{
+  service_count = 100
   process_limit = {connections}
 }}
 """

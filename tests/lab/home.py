@@ -98,7 +98,7 @@ class Mount(os.PathLike):
         if self._debug:
             arguments.append("-d")
         if self._daemon:
-            result = home.run(*arguments, timeout_s=timeout_s)
+            result = home.run(*arguments, timeout_s=timeout_s, leaks=True)
             if result.returncode != 0:
                 raise AssertionError(f"mount ended with {result.returncode}: {result.stderr}")
             assert self.is_mounted, "mailtree mount returned before the mount was there"
@@ -117,7 +117,7 @@ class Mount(os.PathLike):
     def unmount(self, timeout_s=20):
         """The clean way; fails when mailtree's process doesn't end, or ends badly."""
         home = self.home
-        result = home.run("umount", self.path, timeout_s=timeout_s, leaks=False)
+        result = home.run("umount", self.path, timeout_s=timeout_s)
         assert result.returncode == 0, f"umount: {result.stderr}"
         assert not self.is_mounted, "mailtree umount returned while the mount was there"
         if self.process:
@@ -182,7 +182,7 @@ class Home:
         self.config_file.write_text("\n".join(texts))
 
     def environment(self, leaks=True, **more):
-        """`leaks`: under sanitizers what a process leaves at its end is looked through, which takes longer than a short command."""
+        """`leaks`: under sanitizers what a process leaves at its end is looked through. That takes longer than a short command."""
         names = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "LD_PRELOAD")
         kept = {name: os.environ[name] for name in names if name in os.environ}
         sanitizers = f"log_path={self.path}/sanitizer:exitcode=99"
@@ -194,7 +194,7 @@ class Home:
             "LSAN_OPTIONS": sanitizers, "TSAN_OPTIONS": sanitizers,
         } | more
 
-    def run(self, *arguments, timeout_s=60, check=False, text=True, env=None, leaks=True, stdin=subprocess.DEVNULL,
+    def run(self, *arguments, timeout_s=60, check=False, text=True, env=None, leaks=False, stdin=subprocess.DEVNULL,
             **more):
         result = subprocess.run([str(self.binary), *map(str, arguments)], env=self.environment(leaks, **(env or {})),
                                 capture_output=True, text=text, timeout=timeout_s * net.SLOWNESS, stdin=stdin, **more)

@@ -446,7 +446,7 @@ void fake_message_remove(struct mail *mail, struct mail_folder *folder, uint32_t
 	struct mail_event event = {.type = MAIL_EVENT_MESSAGE_GONE, .folder = folder};
 
 	pthread_mutex_lock(&mail->lock);
-	for (guint at = 0; at < folder->messages->len; at++) {
+	for (guint at = folder->messages->len; at-- > 0;) {
 		struct message *message = &g_array_index(folder->messages, struct message, at);
 
 		if (message->uid != uid)

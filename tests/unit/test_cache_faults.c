@@ -681,7 +681,7 @@ static void expect_in_memory(const char *dir)
 	cache_body_unref(body);
 	assert_true(is_cached(cache, &streamed));
 	/* bounded, the latest stay */
-	for (uint32_t uid = 10; uid < 100; uid++) {
+	for (uint32_t uid = 10; uid < 50; uid++) {
 		key = key_of(1, uid);
 		help_put_sized(cache, &key, 1u << 20);
 	}
