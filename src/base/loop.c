@@ -10,6 +10,8 @@
 
 #include "src/base/banned.h"
 
+#define STOP_TURNS_MAX 100u /* whatever posts itself again and again is dropped */
+
 struct posted {
 	loop_fn fn;
 	void *data;
@@ -143,6 +145,9 @@ void loop_stop(struct loop *loop)
 	pthread_join(loop->thread, NULL);
 	loop->started = loop->stopping = false;
 	loop->thread = pthread_self();
+	/* what was posted behind that, and what it posts */
+	for (unsigned turn = 0; loop->posted->len && turn < STOP_TURNS_MAX; turn++)
+		run_posted(loop, LOOP_READ);
 }
 
 void loop_gather(struct loop *loop, bool on)

@@ -23,7 +23,8 @@ enum loop_events { LOOP_READ = 1, LOOP_WRITE = 2 }; /* errors and hang-ups repor
 struct loop *loop_new(void);
 void loop_free(struct loop *loop);  /* stopped before; what is still posted is dropped */
 void loop_start(struct loop *loop); /* runs it on a thread of its own */
-void loop_stop(struct loop *loop);  /* any other thread; returns when the thread has ended */
+/* Any other thread; returns when the thread has ended. What was posted until then has run, the last of it here. */
+void loop_stop(struct loop *loop);
 /* Runs on the calling thread until `*done`: for commands without a mount. */
 void loop_run_until(struct loop *loop, const bool *done);
 bool loop_is_current(const struct loop *loop);

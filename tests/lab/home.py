@@ -42,6 +42,14 @@ def is_mounted(path):
         return any(line.split()[4] == wanted for line in file)
 
 
+def running():
+    return {int(name) for name in os.listdir("/proc") if name.isdigit()}
+
+
+# None of ours: most are the kernel's, and looking at each costs more than a short command.
+BEFORE = running()
+
+
 def option_words(options):
     """{"sizes": "exact", "xattr": True, "poll": 0} → ["-o", "sizes=exact,xattr,poll=0"]; None leaves one out."""
     words = []
@@ -231,15 +239,13 @@ class Home:
         """{pid: arguments} of mailtree processes that were started for this home's mounts, or for one of them."""
         found = {}
         wanted = os.fsencode(place or self.path)
-        for entry in pathlib.Path("/proc").iterdir():
-            if not entry.name.isdigit():
-                continue
+        for pid in running() - BEFORE:
             try:
-                words = (entry / "cmdline").read_bytes().split(b"\0")
+                words = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
             if os.path.basename(words[0]) == os.fsencode(self.binary.name) and any(wanted in word for word in words[1:]):
-                found[int(entry.name)] = words
+                found[pid] = words
         return found
 
     # The end

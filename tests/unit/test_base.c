@@ -171,6 +171,37 @@ static void *post_many(void *data)
 	return NULL;
 }
 
+struct chain {
+	struct loop *loop;
+	unsigned left, ran;
+};
+
+static void on_link(void *data)
+{
+	struct chain *chain = data;
+
+	chain->ran++;
+	if (chain->left && --chain->left)
+		loop_post(chain->loop, on_link, chain);
+}
+
+/* Who waits for something that was posted would wait for ever. */
+static void test_what_is_posted_at_the_end_runs(void **unused)
+{
+	for (int round = 0; round < 50; round++) {
+		struct chain chain = {.loop = loop_new(), .left = 5}, endless = {.loop = chain.loop, .left = UINT_MAX};
+
+		loop_start(chain.loop);
+		loop_post(chain.loop, on_link, &chain);
+		loop_stop(chain.loop);
+		assert_int_equal(chain.ran, 5);
+		loop_start(chain.loop);
+		loop_post(chain.loop, on_link, &endless);
+		loop_stop(chain.loop);
+		loop_free(chain.loop);
+	}
+}
+
 static void test_posts_come_once_and_in_order(void **unused)
 {
 	struct loop *loop = loop_new();
@@ -311,6 +342,7 @@ int main(void)
 		cmocka_unit_test(test_texts),
 		cmocka_unit_test(test_scrubbing),
 		cmocka_unit_test(test_secret_bounds),
+		cmocka_unit_test(test_what_is_posted_at_the_end_runs),
 		cmocka_unit_test(test_posts_come_once_and_in_order),
 		cmocka_unit_test(test_timers),
 		cmocka_unit_test(test_turns_are_gathered),
