@@ -37,16 +37,13 @@ static size_t body_write(char *data, size_t size, size_t count, void *ctx)
 static CURLcode on_tls_context(CURL *easy, void *ssl_ctx, void *ctx)
 {
 	struct transfer *transfer = ctx;
-	struct roots_places places = {.ca_file = transfer->request->ca_file};
 	enum roots_problem problem;
 	char *bundle = NULL, *folder = NULL;
 
 	/* where this libcurl was built to look, whatever the handle is set to */
 	curl_easy_getinfo(easy, CURLINFO_CAINFO, &bundle);
 	curl_easy_getinfo(easy, CURLINFO_CAPATH, &folder);
-	places.bundle = bundle;
-	places.folder = folder;
-	problem = roots_use(ssl_ctx, &places);
+	problem = roots_use(ssl_ctx, &(struct roots_places){bundle, folder, transfer->request->ca_file});
 	transfer->ca_failed = problem == ROOTS_NO_CA_FILE;
 	return problem == ROOTS_FINE ? CURLE_OK : CURLE_SSL_CACERT_BADFILE;
 }

@@ -137,6 +137,16 @@ static void quit(void *data)
 	((struct loop *)data)->stopping = true;
 }
 
+static bool has_posted(struct loop *loop)
+{
+	bool has;
+
+	pthread_mutex_lock(&loop->lock);
+	has = loop->posted->len > 0;
+	pthread_mutex_unlock(&loop->lock);
+	return has;
+}
+
 void loop_stop(struct loop *loop)
 {
 	if (!loop->started)
@@ -146,7 +156,7 @@ void loop_stop(struct loop *loop)
 	loop->started = loop->stopping = false;
 	loop->thread = pthread_self();
 	/* what was posted behind that, and what it posts */
-	for (unsigned turn = 0; loop->posted->len && turn < STOP_TURNS_MAX; turn++)
+	for (unsigned turn = 0; has_posted(loop) && turn < STOP_TURNS_MAX; turn++)
 		run_posted(loop, LOOP_READ);
 }
 

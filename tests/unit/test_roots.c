@@ -29,6 +29,7 @@ static struct {
 	struct party root, twin, stranger; /* authorities; the twin has the root's name and another key */
 	struct party middle, old_middle;   /* the root's; the old one has expired */
 	struct party server, old_server;   /* of these two */
+	struct party client;               /* the middle's, good for clients only */
 } world;
 
 /* ---- certificates ---- */
@@ -45,7 +46,8 @@ static void extend(X509 *certificate, X509 *issuer, int nid, const char *value)
 	X509_EXTENSION_free(extension);
 }
 
-static struct party party_new(const char *name, const struct party *issuer, bool is_authority, long days)
+static struct party party_for(
+	const char *name, const struct party *issuer, bool is_authority, long days, const char *usage)
 {
 	struct party party = {EVP_EC_gen("P-256"), X509_new()};
 	X509 *certificate = party.certificate;
@@ -64,8 +66,15 @@ static struct party party_new(const char *name, const struct party *issuer, bool
 	extend(certificate, by->certificate, NID_basic_constraints, is_authority ? "critical,CA:TRUE" : "CA:FALSE");
 	extend(certificate, by->certificate, NID_subject_key_identifier, "hash");
 	extend(certificate, by->certificate, NID_authority_key_identifier, "keyid:always");
+	if (usage)
+		extend(certificate, by->certificate, NID_ext_key_usage, usage);
 	assert_true(X509_sign(certificate, by->key, EVP_sha256()) > 0);
 	return party;
+}
+
+static struct party party_new(const char *name, const struct party *issuer, bool is_authority, long days)
+{
+	return party_for(name, issuer, is_authority, days, NULL);
 }
 
 static void party_fini(struct party *party)
@@ -203,7 +212,13 @@ static void what_is_wrong_stays_wrong(void **unused)
 {
 	g_autofree char *folder = folder_of("folder", &world.root);
 	g_autofree char *good = bundle_of("good", &world.root, NULL);
+	g_autofree char *empty = folder_of("empty", NULL);
 
+	/* what the second look finds in the bundle must be good for a server, too */
+	for (int round = 0; round < 2; round++)
+		assert_int_equal(
+			check_of(&(struct roots_places){.bundle = good, .folder = empty}, &world.client, &world.middle),
+			X509_V_ERR_INVALID_PURPOSE);
 	for (int round = 0; round < 2; round++) {
 		assert_int_equal(check_of(&(struct roots_places){.bundle = good, .folder = folder}, &world.old_server,
 					 &world.old_middle),
@@ -270,13 +285,14 @@ static int world_begin(void **unused)
 	world.old_middle = party_new("old middle", &world.root, true, -1);
 	world.server = party_new("server", &world.middle, false, 30);
 	world.old_server = party_new("old server", &world.old_middle, false, 30);
+	world.client = party_for("client", &world.middle, false, 30, "clientAuth");
 	return world.folder ? 0 : -1;
 }
 
 static int world_end(void **unused)
 {
 	struct party *all[] = {&world.root, &world.twin, &world.stranger, &world.middle, &world.old_middle,
-		&world.server, &world.old_server};
+		&world.server, &world.old_server, &world.client};
 	g_autofree char *command = g_strdup_printf("rm -r '%s'", world.folder);
 
 	for (size_t i = 0; i < G_N_ELEMENTS(all); i++)
