@@ -193,8 +193,10 @@ static void keep(struct making *making, GBytes *bytes)
 	struct renderer *renderer = making->mail->renderer;
 
 	pthread_mutex_lock(&renderer->store_lock);
-	if (!making->stale)
+	if (!making->stale) {
+		atomic_fetch_add(&making->mail->rendered, 1); /* first: who finds it finds it counted */
 		making->body = cache_body_put(making->mail->cache, &making->key, bytes);
+	}
 	pthread_mutex_unlock(&renderer->store_lock);
 	g_bytes_unref(bytes);
 }
@@ -255,10 +257,12 @@ static int make_large(struct making *making, const struct octets *octets, uint64
 	mime_attachment_decode(octets->bytes, octets->length, making->index, store, &storing);
 	pthread_mutex_lock(&renderer->store_lock);
 	code = storing.code;
-	if (code || making->stale)
+	if (code || making->stale) {
 		cache_stream_abort(storing.stream);
-	else
+	} else {
+		atomic_fetch_add(&making->mail->rendered, 1);
 		code = cache_stream_commit(storing.stream, &making->body, &making->error);
+	}
 	pthread_mutex_unlock(&renderer->store_lock);
 	return code;
 }
@@ -331,12 +335,12 @@ static void made(struct making *making)
 		g_free(result);
 	} else if (making->kind == LIST) {
 		result->list = g_steal_pointer(&making->list);
+		atomic_fetch_add(&mail->rendered, 1);
 		made_add(mail, &renderer->lists, LISTS_MAX, result);
 	} else {
 		result->body = g_steal_pointer(&making->body);
 		made_add(mail, &renderer->made, MADE_MAX, result);
 	}
-	atomic_fetch_add(&mail->rendered, 1);
 	park_finish_all(&making->parks, making->code, &making->error);
 	making_free(making);
 }
