@@ -34,6 +34,7 @@ USER = "mailtree-test"
 DATA_OF_ROOT = "/var/cache/mailtree-tests"
 # Many tests wait for deadlines: two more at once than there are processors.
 WORKERS = min(8, (os.cpu_count() or 1) + 2)
+WORKERS_SANITIZED = WORKERS + 1
 TEST_TIMEOUT_S = 180
 TEST_TIMEOUT_LONG_S = 3600
 STEP_TIMEOUT_S = 1800
@@ -423,16 +424,19 @@ def isolation(stage, folder):
     return pytest(stage, PROJECT, [], env, ["tests/isolation"], TEST_TIMEOUT_S, STEP_TIMEOUT_S)
 
 
-def end_to_end(stage, folder, long=False, sanitized=False):
+def end_to_end(stage, folder, long=False, sanitized=False, thin=False):
+    """`thin`: of tables, some rows; all of them run under sanitizers."""
     binary = binary_for(stage, folder)
     slowness = SLOWNESS_SANITIZED if sanitized else 1
     env = stage.environment(stage.folder / "home", stage.folder / "t", MAILTREE_BUILD=str(binary.parent),
                             MAILTREE_TEST_SLOWNESS=str(slowness))
     if stage.small_disk():
         env["MAILTREE_TEST_SMALL_DISK"] = stage.small_disk()
-    arguments = ["-n", str(WORKERS), "--dist", "loadscope", "tests/e2e"]
+    arguments = ["-n", str(WORKERS_SANITIZED if sanitized else WORKERS), "--dist", "loadgroup", "tests/e2e"]
     if long:
         arguments.append("--long")
+    if thin:
+        arguments.append("--thin")
     if sanitized:
         arguments += ["-m", "not plain" if long else "not plain and not variant"]
     with in_memory(stage, sanitized and not long):
@@ -521,8 +525,9 @@ class Suite:
 PLAIN, ASAN, TSAN = "build-test", "build-asan", "build-tsan"
 LABELS = {PLAIN: "", ASAN: ", ASan + UBSan", TSAN: ", TSan"}
 # Sanitized code is optimised less, and reports need no more than lines: it is built sooner, and what takes its time is the
-# sanitizers' own.
-SANITIZED_OPTIONS = ["-Dlibsecret=enabled", "-Doptimization=1", "-Dc_args=-g1"]
+# sanitizers' own. At a fixed place a thousand pages of their descriptions needn't be relocated at each start.
+SANITIZED_OPTIONS = ["-Dlibsecret=enabled", "-Doptimization=1", "-Dc_args=-g1 -fno-pie", "-Dc_link_args=-no-pie", "-Db_pie=false",
+                     "-Db_staticpic=false"]
 BUILD_OPTIONS = {PLAIN: ["-Dlibsecret=enabled", "-Dwerror=true"], ASAN: ["-Db_sanitize=address,undefined", *SANITIZED_OPTIONS],
                  TSAN: ["-Db_sanitize=thread", *SANITIZED_OPTIONS]}
 
@@ -545,7 +550,8 @@ def run_build(suite, stage, options, folder, when_built=lambda: None):
         suite.step("installed files", installed, folder)
     suite.step(f"unit tests{label}", unit_tests, folder, SLOWNESS_SANITIZED if is_sanitized else 1, options.long)
     if folder != TSAN:
-        suite.step(f"end-to-end tests{label}", end_to_end, stage, folder, options.long, is_sanitized)
+        suite.step(f"end-to-end tests{label}", end_to_end, stage, folder, options.long, is_sanitized,
+                   thin=not (is_sanitized or options.quick or options.long))
     if stage.identity and not is_sanitized:
         suite.step("isolation of users", isolation, stage, folder)
 

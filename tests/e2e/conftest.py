@@ -23,11 +23,12 @@ MAILTREE_TEST_SEED: where the seeds of test_chaos.py and test_crashes.py begin (
 that tests may fill, which scripts/test mounts as root.
 
 @pytest.mark.long: runs with --long only. @pytest.mark.plain: not under sanitizers (memory, time). @pytest.mark.variant: one
-more of a kind (another program that asks for the same); under sanitizers with --long only. A skip for any other
-reason counts as failed. The binary is $MAILTREE_BUILD/mailtree, else build/mailtree. Never as root: it sees neither
+more of a kind (another program that asks for the same); under sanitizers with --long only. @pytest.mark.slow: begins early, so
+that nobody waits for it alone at the end. A skip for any other reason than --long counts as failed. The binary is $MAILTREE_BUILD/mailtree, else build/mailtree. Never as root: it sees neither
 mode bits nor fusermount3's limits; scripts/test starts the suite as the user mailtree-test.
 """
 
+import collections
 import itertools
 import os
 import pathlib
@@ -49,24 +50,58 @@ from lab.proxy import Proxy, ProxyTls  # noqa: E402
 from lab.scripted import Scripted  # noqa: E402
 
 MESSAGES = 2_200
+ROWS_THIN = 3
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "long: takes minutes; runs with --long only")
     config.addinivalue_line("markers", "plain: measures what sanitizers change; doesn't run under them")
     config.addinivalue_line("markers", "variant: one more of a kind; under sanitizers with --long only")
+    config.addinivalue_line("markers", "slow: takes long, and begins early")
 
 
 def pytest_addoption(parser):
     parser.addoption("--long", action="store_true", help="run the tests that take minutes, too")
+    parser.addoption("--thin", action="store_true", help="of a table, only some rows of those that run under sanitizers")
 
 
+# Before xdist, which writes the groups into the names.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    if config.getoption("--long"):
-        return
+    if not config.getoption("--long"):
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason="needs --long"))
+    if config.getoption("--thin"):
+        thin_out(config, items)
+    together = collections.Counter()
     for item in items:
-        if item.get_closest_marker("long"):
-            item.add_marker(pytest.mark.skip(reason="needs --long"))
+        if shares(item):
+            item.add_marker(pytest.mark.xdist_group(item.module.__name__))
+            together[item.module] += 1
+    # What can't be divided first, and of that the most.
+    items.sort(key=lambda item: (-together[item.module], item.module.__name__) if shares(item) else
+               (1, "") if item.get_closest_marker("slow") else (2, ""))
+
+
+def shares(item):
+    """Whether it stays on one worker with the others of its module: with a mount of theirs, or a server that is slow to fill."""
+    fixtures = item._fixtureinfo.name2fixturedefs
+    return "goimap" in fixtures or any(definition.scope in ("module", "class") for made in fixtures.values() for definition in made)
+
+
+def thin_out(config, items):
+    """Keeps every third row of a table, the first one among them; and what runs nowhere else."""
+    rows, dropped = collections.Counter(), []
+    for item in items:
+        if hasattr(item, "callspec") and not any(map(item.get_closest_marker, ("plain", "variant", "long"))):
+            table = item.nodeid.partition("[")[0]
+            rows[table] += 1
+            if rows[table] % ROWS_THIN != 1:
+                dropped.append(item)
+    gone = set(dropped)
+    items[:] = [item for item in items if item not in gone]
+    config.hook.pytest_deselected(items=dropped)
 
 
 def pytest_sessionstart(session):

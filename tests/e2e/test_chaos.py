@@ -169,6 +169,7 @@ def make_lanes(place, fresh_user, mount, proxy):
 
 
 @pytest.mark.parametrize("runs", [8, pytest.param(160, marks=pytest.mark.long)])
+@pytest.mark.slow
 def test_a_line_with_faults_at_random(make_lanes, runs):
     """Cuts, silence, delays; bytes twice, in another order, changed: inside of TLS."""
     all_runs(make_lanes(LANES, runs), runs, break_line)

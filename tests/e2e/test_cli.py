@@ -336,6 +336,7 @@ def test_group_and_address(home, place, truth):
     assert "Projects/Alpha" in {folder["path"] for folder in folders}
 
 
+@pytest.mark.slow
 def test_a_mount_that_hangs_is_worked_around(mount, home, truth):
     point = mount()
     os.listdir(point / "INBOX")

@@ -101,6 +101,7 @@ def read_all(mount, folder):
 
 
 @rounds(10, 200)
+@pytest.mark.slow
 def test_killed_at_any_moment(count, folders, mount):
     user, truth = folders(count)
     tree = mount(user, sizes="exact")
@@ -294,6 +295,7 @@ def damage(rng, path):
 
 
 @rounds(10, 200)
+@pytest.mark.slow
 def test_files_of_the_cache_damaged(count, folders, mount):
     user, truth = folders(4)
     tree = mount(user, sizes="exact")

@@ -266,6 +266,7 @@ def test_byte_by_byte(scripted, mount):
 
 
 @pytest.mark.parametrize("where", ["greeting", "CAPABILITY", "LIST", "EXAMINE", "UID FETCH"])
+@pytest.mark.slow
 def test_an_endless_line(scripted, mount, where):
     server = scripted(Model({"INBOX": mails(3)}), {where: scripts.endless_line})
     mounted = mount(text=server.account("work", timeout=TIMEOUT_S))

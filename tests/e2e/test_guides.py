@@ -14,6 +14,7 @@ MESSAGES = 150
 
 
 @pytest.mark.parametrize("guide", GUIDES)
+@pytest.mark.slow
 def test_guide(guide, home, place, fresh_user):
     user = fresh_user()
     mailboxes.fill(place.dovecot.maildir(user), MESSAGES)

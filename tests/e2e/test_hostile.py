@@ -340,6 +340,7 @@ def some_are_long(names):
 
 @pytest.mark.plain
 @pytest.mark.parametrize("what", some_are_long(ENDLESS))
+@pytest.mark.slow
 def test_an_answer_without_end(scripted, mount, what):
     where, handler = ENDLESS[what]
     server = scripted(Model({"INBOX": mails(3)}), {where: handler})

@@ -138,6 +138,7 @@ def test_a_cold_folder_is_right_for_all_who_come_at_once(mount, content):
     assert all(listing == listings[0] for listing in listings)
 
 
+@pytest.mark.slow
 def test_two_mounts_of_one_account_at_once(home, place, proxy, proxy_tls, content):
     counter = rules.Count()
     home.set_account("work", place.account("work", port=proxy(tls=proxy_tls, rules=[counter]).port))
@@ -307,6 +308,7 @@ def test_connections_cut_in_mid_literal(reset, mount, content, proxy):
     assert line.counters.connections > 2 * len(CUT_AT)
 
 
+@pytest.mark.slow
 def test_a_line_that_breaks_again_and_again(mount, content, proxy, wait_for):
     """Errors are allowed then, wrong bytes are not; all is well afterwards, without a remount."""
     line = proxy()

@@ -369,6 +369,7 @@ def run(place, fresh_user, mount, request, steps, long_steps, told_steps=("appen
     assert mounted.errors() == [] or all(" gone: " in line or "renumbered" in line for line in mounted.errors()), mounted.errors()
 
 
+@pytest.mark.slow
 def test_a_server_with_change_numbers(place, fresh_user, mount, request):
     run(place, fresh_user, mount, request, steps=60, long_steps=2_000)
 

@@ -780,6 +780,7 @@ class TestBodiesAreFetchedOnce:
 class TestTheCacheIsBounded:
     LIMIT = 16 << 20
 
+    @pytest.mark.slow
     def test_by_cache_size(self, mount, home, place, fresh_user, wait_for):
         user = fresh_user()
         total = mailboxes.fill_bulk(place.dovecot.maildir(user), 500, mean_bytes=128 << 10)

@@ -212,6 +212,7 @@ def test_ok_to_authenticate_isnt_trusted_alone(scripted, mount):
 
 # In mid-session
 
+@pytest.mark.slow
 def test_an_expired_token_in_mid_session(place, mount, truth, proxy, proxy_tls):
     place.authority.set_lifetime(4)
     lifetime = rules.SessionLifetime(1)
@@ -253,6 +254,7 @@ AUTHORITY_FAULTS = {
 
 
 @pytest.mark.parametrize("fault", AUTHORITY_FAULTS)
+@pytest.mark.slow
 def test_an_authority_that_fails(place, mount, fault):
     place.authority.set_fault(fault)
     mounted = mount(keys={"timeout": TIMEOUT_S})

@@ -57,6 +57,7 @@ def expire(home):
 
 
 @pytest.mark.plain
+@pytest.mark.slow
 def test_two_thousand_messages_with_tokens_of_three_seconds(home, place, truth, person, proxy, proxy_tls):
     """Sessions end with their tokens, in the middle of whatever they do; two mounts share the tokens."""
     lifetime = rules.SessionLifetime(LIFE_S)
@@ -192,6 +193,7 @@ def still_signed_in(home):
 @pytest.mark.plain
 @pytest.mark.parametrize("syscalls", [
     "flock,unlink,fsync,rename,pwrite64,write,close", "socket,connect,sendto,recvfrom,poll,openat"], ids=["store", "network"])
+@pytest.mark.slow
 def test_kill_at_any_point_of_a_refresh(home, place, person, syscalls):
     """An authority as usual: the old refresh token is good until its successor is used."""
     file = token_file(home)
