@@ -525,11 +525,13 @@ class Suite:
 PLAIN, ASAN, TSAN = "build-test", "build-asan", "build-tsan"
 LABELS = {PLAIN: "", ASAN: ", ASan + UBSan", TSAN: ", TSan"}
 # Sanitized code is optimised less, and reports need no more than lines: it is built sooner, and what takes its time is the
-# sanitizers' own. At a fixed place a thousand pages of their descriptions needn't be relocated at each start.
-SANITIZED_OPTIONS = ["-Dlibsecret=enabled", "-Doptimization=1", "-Dc_args=-g1 -fno-pie", "-Dc_link_args=-no-pie", "-Db_pie=false",
-                     "-Db_staticpic=false"]
-BUILD_OPTIONS = {PLAIN: ["-Dlibsecret=enabled", "-Dwerror=true"], ASAN: ["-Db_sanitize=address,undefined", *SANITIZED_OPTIONS],
-                 TSAN: ["-Db_sanitize=thread", *SANITIZED_OPTIONS]}
+# sanitizers' own.
+SANITIZED_OPTIONS = ["-Dlibsecret=enabled", "-Doptimization=1"]
+# At a fixed place a thousand pages of AddressSanitizer's descriptions needn't be relocated at each start.
+FIXED_PLACE = ["-Dc_args=-g1 -fno-pie", "-Dc_link_args=-no-pie", "-Db_pie=false", "-Db_staticpic=false"]
+BUILD_OPTIONS = {PLAIN: ["-Dlibsecret=enabled", "-Dwerror=true"],
+                 ASAN: ["-Db_sanitize=address,undefined", *SANITIZED_OPTIONS, *FIXED_PLACE],
+                 TSAN: ["-Db_sanitize=thread", *SANITIZED_OPTIONS, "-Dc_args=-g1"]}
 
 
 def run_builds(suite, stage, options):
