@@ -3,8 +3,8 @@
 """Runs every check and test of the project, and counts: see scripts/test, which installs what this needs.
 
 The last line is "N passed, N failed", with ", N skipped" when tests were; the exit status is 1 when anything failed
-or couldn't run. A program's unit tests count one by one. Of a table that runs under sanitizers, the plain build runs every third
-row; with --quick and --long it runs all. A test may be skipped for "needs --long" alone: any other
+or couldn't run. A program's unit tests count one by one. Of a table that runs under sanitizers, the plain build runs
+every third row; with --quick and --long it runs all. A test may be skipped for "needs --long" alone: any other
 reason, a missing tool for one, counts as failed.
 
 As root the end-to-end tests run as the user mailtree-test, on a copy of the project that this user can read; so
@@ -35,6 +35,7 @@ USER = "mailtree-test"
 DATA_OF_ROOT = "/var/cache/mailtree-tests"
 # Many tests wait for deadlines: two more at once than there are processors.
 WORKERS = min(8, (os.cpu_count() or 1) + 2)
+# Deadlines are longer there.
 WORKERS_SANITIZED = WORKERS + 1
 TEST_TIMEOUT_S = 180
 TEST_TIMEOUT_LONG_S = 3600

@@ -23,9 +23,10 @@ MAILTREE_TEST_SEED: where the seeds of test_chaos.py and test_crashes.py begin (
 that tests may fill, which scripts/test mounts as root.
 
 @pytest.mark.long: runs with --long only. @pytest.mark.plain: not under sanitizers (memory, time). @pytest.mark.variant: one
-more of a kind (another program that asks for the same); under sanitizers with --long only. @pytest.mark.slow: begins early, so
-that nobody waits for it alone at the end. A skip for any other reason than --long counts as failed. The binary is $MAILTREE_BUILD/mailtree, else build/mailtree. Never as root: it sees neither
-mode bits nor fusermount3's limits; scripts/test starts the suite as the user mailtree-test.
+more of a kind (another program that asks for the same); under sanitizers with --long only. @pytest.mark.slow: begins
+early, so that nobody waits for it alone at the end. A skip for any other reason than --long counts as failed. The binary
+is $MAILTREE_BUILD/mailtree, else build/mailtree. Never as root: it sees neither mode bits nor fusermount3's limits;
+scripts/test starts the suite as the user mailtree-test.
 """
 
 import collections
