@@ -16,12 +16,7 @@
 
 #include <cmocka.h>
 
-/* How often something is tried at random: under sanitizers, where each costs many times as much, a third as often. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define HELP_TIMES(count) (((count) + 2) / 3)
-#else
-#define HELP_TIMES(count) (count)
-#endif
+#include "tests/unit/effort.h"
 
 static inline char *help_dir_new(void)
 {

@@ -12,7 +12,7 @@
 
 #include "src/base/banned.h"
 
-#define ROUNDS HELP_TIMES(70) /* MAILTREE_TEST_ROUNDS: another number, for who has the time */
+#define ROUNDS EFFORT(70) /* MAILTREE_TEST_ROUNDS: another number, for who has the time */
 #define FOLDERS 2u
 #define MESSAGES 60u
 #define FILES_MAX 8

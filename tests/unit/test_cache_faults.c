@@ -15,7 +15,7 @@
 
 #include "src/base/banned.h"
 
-#define KILLS HELP_TIMES(20)
+#define KILLS EFFORT(20)
 
 static int place_setup(void **state)
 {

@@ -13,7 +13,7 @@
 
 #define FOLDER 1u
 #define EMAILS 12u /* of the random tests */
-#define ROUNDS HELP_TIMES(40u)
+#define ROUNDS EFFORT(40u)
 #define STEPS 160u
 #define KILLS 12
 #define LF_EMAIL 1000u /* this much more: the same email with LF */

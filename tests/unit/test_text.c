@@ -12,9 +12,12 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/effort.h"
+
 #include "src/base/banned.h"
 
 #define LEAST_FILES 40u
+#define HOSTILE_BYTES EFFORT(2000000u)
 
 static void check_file(const char *folder, const char *name)
 {
@@ -156,7 +159,7 @@ static void test_parts_are_bounded(void **state)
 	g_autoptr(GArray) list = NULL;
 	g_autoptr(GBytes) text = NULL;
 
-	for (int i = 0; i < 20000; i++)
+	for (int i = 0; i < EFFORT(20000); i++)
 		g_string_append(message, "--b\r\nContent-Disposition: attachment; filename=x\r\n\r\n1\r\n");
 	list = mime_attachments(message->str, message->len);
 	assert_in_range(list->len, MIME_ATTACHMENTS_MAX - 1, MIME_ATTACHMENTS_MAX);
@@ -200,7 +203,7 @@ static void test_hostile_shapes_take_no_time(void **state)
 			g_string_append(message, "<a ");
 		for (int i = 0; shape == 1 && i < 500; i++)
 			g_string_append(message, "<b>");
-		for (unsigned i = 0; message->len < 2000000; i++)
+		for (unsigned i = 0; message->len < HOSTILE_BYTES; i++)
 			g_string_append_printf(message, shape == 0 ? "a%u=1 " : "</s%u>", i % 100000);
 		text = mime_text_render(message->str, message->len);
 		print_message("%s: %u ms\n", shape ? "ends" : "attributes",
@@ -212,7 +215,7 @@ static void test_hostile_shapes_take_no_time(void **state)
 		g_autoptr(GArray) list = NULL;
 		int64_t started = g_get_monotonic_time();
 
-		while (message->len < 2000000)
+		while (message->len < HOSTILE_BYTES)
 			g_string_append(message, shapes[i].again);
 		text = mime_text_render(message->str, message->len);
 		list = mime_attachments(message->str, message->len);

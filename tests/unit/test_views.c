@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What is made of messages: once, of the right one, whatever happens to its folder, to the cache or to who waits. */
+#include "tests/unit/effort.h"
 #include "tests/unit/mail_fixture.h"
 
 #include "src/base/limits.h"
@@ -8,9 +9,9 @@
 #include "src/base/banned.h"
 
 #define READERS 8u
-#define MADE_LATELY 16u        /* render.c keeps so many without the cache */
-#define SLOW_BYTES (24u << 20) /* to make its text takes far longer than a check of a folder */
-#define LARGE_BYTES (3u << 20) /* an attachment in a file of its own */
+#define MADE_LATELY 16u              /* render.c keeps so many without the cache */
+#define SLOW_BYTES EFFORT(24u << 20) /* to make its text takes far longer than a check of a folder */
+#define LARGE_BYTES (3u << 20)       /* an attachment in a file of its own */
 
 /* ---- messages ---- */
 
