@@ -4,7 +4,7 @@
 
 The last line is "N passed, N failed", with ", N skipped" when tests were; the exit status is 1 when anything failed
 or couldn't run. A program's unit tests count one by one. Of a table that runs under sanitizers, the plain build runs
-every third row; with --quick and --long it runs all. A test may be skipped for "needs --long" alone: any other
+some rows; with --quick and --long it runs all. A test may be skipped for "needs --long" alone: any other
 reason, a missing tool for one, counts as failed.
 
 As root the end-to-end tests run as the user mailtree-test, on a copy of the project that this user can read; so
@@ -427,7 +427,7 @@ def isolation(stage, folder):
 
 
 def end_to_end(stage, folder, long=False, sanitized=False, thin=False):
-    """`thin`: of tables, some rows; all of them run under sanitizers."""
+    """`thin`: of tables every sixth row; all of them run under sanitizers."""
     binary = binary_for(stage, folder)
     slowness = SLOWNESS_SANITIZED if sanitized else 1
     env = stage.environment(stage.folder / "home", stage.folder / "t", MAILTREE_BUILD=str(binary.parent),

@@ -88,7 +88,7 @@ def test_sweep_ends_only_what_is_below(tmp_path):
 
 class Item:
     def __init__(self, nodeid, *marks):
-        self.nodeid, self._marks = nodeid, marks
+        self.nodeid, self._marks, self.stash = nodeid, marks, pytest.Stash()
         if "[" in nodeid:
             self.callspec = None
 
@@ -100,9 +100,10 @@ def test_no_row_is_dropped_that_runs_nowhere_else():
     spec = importlib.util.spec_from_file_location("e2e_conftest", pathlib.Path(__file__).parent / "e2e" / "conftest.py")
     conftest = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(conftest)
-    items = [Item("a::t"), *(Item(f"a::t[{row}]") for row in range(5)), Item("a::t[p]", "plain"), Item("a::t[v]", "variant"), Item("b::t[0]")]
+    items = [Item("a::t"), *(Item(f"a::t[{row}]") for row in range(8)), Item("a::t[p]", "plain"), Item("a::t[v]", "variant"), Item("b::t[0]")]
     dropped = []
     hook = types.SimpleNamespace(pytest_deselected=lambda items: dropped.extend(item.nodeid for item in items))
+    conftest.mark_repeats(items)
     conftest.thin_out(types.SimpleNamespace(hook=hook), items)
-    assert [item.nodeid for item in items] == ["a::t", "a::t[0]", "a::t[3]", "a::t[p]", "a::t[v]", "b::t[0]"]
-    assert dropped == ["a::t[1]", "a::t[2]", "a::t[4]"]
+    assert [item.nodeid for item in items] == ["a::t", "a::t[0]", "a::t[6]", "a::t[p]", "a::t[v]", "b::t[0]"]
+    assert dropped == [f"a::t[{row}]" for row in (1, 2, 3, 4, 5, 7)]

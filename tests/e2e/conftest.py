@@ -2,8 +2,8 @@
 """Fixtures of the end-to-end tests: real servers on loopback, the built binary, real mounts.
 
     place     (session) authority + Dovecot (lab.place.Place), running
-    truth     (session) {folder: {uid: Message}}: OLENA's mailbox of more than 2,000 varied messages.
-              Tests don't change it; a test that changes mail uses fresh_user or its own Place.
+    truth     (session) {folder: {uid: Message}}: OLENA's mailbox of more than 2,000 varied messages, half as many
+              under sanitizers. Tests don't change it; a test that changes mail uses fresh_user or its own Place.
     fresh_user() → address  a mailbox that is nobody else's, which the app may open; fill it by mailboxes.*
     home      a lab.home.Home: config, cache and mounts of this test alone; checked at the end for processes and
               mounts left, sanitizers' reports, and secrets in what mailtree wrote
@@ -50,8 +50,9 @@ from lab.place import OLENA, TENANT, Place  # noqa: E402
 from lab.proxy import Proxy, ProxyTls  # noqa: E402
 from lab.scripted import Scripted  # noqa: E402
 
-MESSAGES = 2_200
-ROWS_THIN = 3
+ROWS_THIN = 6
+# Of a row that differs little from one before it.
+REPEATS = pytest.StashKey[bool]()
 
 
 def pytest_configure(config):
@@ -73,6 +74,7 @@ def pytest_collection_modifyitems(config, items):
         for item in items:
             if item.get_closest_marker("long"):
                 item.add_marker(pytest.mark.skip(reason="needs --long"))
+    mark_repeats(items)
     if config.getoption("--thin"):
         thin_out(config, items)
     together = collections.Counter()
@@ -91,18 +93,20 @@ def shares(item):
     return "goimap" in fixtures or any(definition.scope in ("module", "class") for made in fixtures.values() for definition in made)
 
 
-def thin_out(config, items):
-    """Keeps every third row of a table, the first one among them; and what runs nowhere else."""
-    rows, dropped = collections.Counter(), []
+def mark_repeats(items):
+    """All rows of a table but the first and every sixth from there on; none that runs in one build alone."""
+    rows = collections.Counter()
     for item in items:
         if hasattr(item, "callspec") and not any(map(item.get_closest_marker, ("plain", "variant", "long"))):
             table = item.nodeid.partition("[")[0]
+            item.stash[REPEATS] = rows[table] % ROWS_THIN != 0
             rows[table] += 1
-            if rows[table] % ROWS_THIN != 1:
-                dropped.append(item)
-    gone = set(dropped)
-    items[:] = [item for item in items if item not in gone]
-    config.hook.pytest_deselected(items=dropped)
+
+
+def thin_out(config, items):
+    gone = [item for item in items if item.stash.get(REPEATS, False)]
+    items[:] = [item for item in items if not item.stash.get(REPEATS, False)]
+    config.hook.pytest_deselected(items=gone)
 
 
 def pytest_sessionstart(session):
@@ -141,7 +145,7 @@ def calm_authority(request):
 
 @pytest.fixture(scope="session")
 def truth(place):
-    return mailboxes.fill(place.dovecot.maildir(OLENA), MESSAGES)
+    return mailboxes.fill(place.dovecot.maildir(OLENA), mailboxes.MANY)
 
 
 @pytest.fixture(scope="session")
@@ -166,7 +170,7 @@ def goimap(tmp_path_factory, truth):
         yield server
 
 
-def make_home(place):
+def make_home(place, leaks=True):
     known = set(place.authority.secret_texts())
 
     def secrets():
@@ -175,12 +179,12 @@ def make_home(place):
         found |= {f"the password of {user}": place.password(user) for user in (OLENA,)}
         found |= {f"client secret {number}": secret.value for number, secret in enumerate(place.app.secrets)}
         return found | {"the second server's password": Scripted.PASSWORD}
-    return Home(secrets=secrets)
+    return Home(secrets=secrets, leaks=leaks)
 
 
 @pytest.fixture
-def home(place):
-    with make_home(place) as made:
+def home(place, request):
+    with make_home(place, leaks=not request.node.stash.get(REPEATS, False)) as made:
         yield made
 
 

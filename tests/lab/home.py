@@ -106,13 +106,13 @@ class Mount(os.PathLike):
         if self._debug:
             arguments.append("-d")
         if self._daemon:
-            result = home.run(*arguments, timeout_s=timeout_s, leaks=True)
+            result = home.run(*arguments, timeout_s=timeout_s, leaks=home.looks_for_leaks)
             if result.returncode != 0:
                 raise AssertionError(f"mount ended with {result.returncode}: {result.stderr}")
             assert self.is_mounted, "mailtree mount returned before the mount was there"
             return self
         with open(home.new_log(), "wb") as log:
-            self.process = subprocess.Popen([str(home.binary), *arguments, "-f"], env=home.environment(), cwd=home.path,
+            self.process = subprocess.Popen([str(home.binary), *arguments, "-f"], env=home.environment(home.looks_for_leaks), cwd=home.path,
                                             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         try:
             net.wait_until(lambda: self.is_mounted or self.process.poll() is not None, timeout_s, "the mount")
@@ -161,12 +161,13 @@ class Mount(os.PathLike):
 
 
 class Home:
-    def __init__(self, binary=None, secrets=None, keep=bool(os.environ.get("MAILTREE_TEST_KEEP"))):
+    def __init__(self, binary=None, secrets=None, keep=bool(os.environ.get("MAILTREE_TEST_KEEP")), leaks=True):
+        """`leaks`: under sanitizers, what a mount leaves in memory at its end is looked through, which takes as long as its start."""
         self.binary = pathlib.Path(binary or default_binary())
         self.secrets = secrets or {}
         # Short: Unix sockets lie below it, and their paths may have 107 bytes.
         self.path = pathlib.Path(tempfile.mkdtemp(prefix="mt-"))
-        self._keep = keep
+        self._keep, self.looks_for_leaks = keep, leaks
         self._accounts = {}
         self._mounts = []
         self._logs = 0
@@ -191,7 +192,7 @@ class Home:
         self.config_file.write_text("\n".join(texts))
 
     def environment(self, leaks=True, **more):
-        """`leaks`: under sanitizers what a process leaves at its end is looked through. That takes longer than a short command."""
+        """`leaks`: as for Home. Short commands are run without."""
         names = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "LD_PRELOAD")
         kept = {name: os.environ[name] for name in names if name in os.environ}
         sanitizers = f"log_path={self.path}/sanitizer:exitcode=99"

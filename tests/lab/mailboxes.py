@@ -12,8 +12,11 @@ As root call dovecot.own_mail() afterwards.
 
 import random
 
-from . import generator
+from . import generator, net
 from .oddities import odd_messages
+
+# For tests of a whole mailbox. Under sanitizers each takes many times as long.
+MANY = 2_200 if net.SLOWNESS == 1 else 1_100
 
 # (folder, share of the messages). "/" is the delimiter.
 FOLDERS = (
