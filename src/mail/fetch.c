@@ -781,6 +781,7 @@ void fetch_park(struct mail *mail, struct park *park)
 void fetch_stop_all(struct mail_folder *folder, int code, const struct error *err)
 {
 	struct mail *mail = folder->mail;
+	g_autoptr(GHashTable) bodies = NULL;
 	GHashTableIter iter;
 	struct body *body;
 
@@ -800,12 +801,12 @@ void fetch_stop_all(struct mail_folder *folder, int code, const struct error *er
 		}
 		fetch_free(fetch);
 	}
-	/* those whose check is under way are ended by it */
-	if (!folder->bodies)
+	/* Those whose check is under way are ended by it. Who parks again from within `done` waits for another body. */
+	bodies = g_steal_pointer(&folder->bodies);
+	if (!bodies)
 		return;
-	g_hash_table_iter_init(&iter, folder->bodies);
+	g_hash_table_iter_init(&iter, bodies);
 	while (g_hash_table_iter_next(&iter, NULL, (void **)&body)) {
-		g_hash_table_iter_remove(&iter);
 		body->over = true;
 		park_finish_all(&body->parks, code, err);
 	}
