@@ -7,6 +7,7 @@
     invented.py   a server of a million messages that nobody has written
     rivals.py     runs the bare protocol, mbsync and local programs
     bare.py       the bare protocol, a program of its own
+    cats.py       single messages, a program of its own
     measure.py    time, processor, memory of a child or of the daemon
     table.py      medians, ratios, the table
 

@@ -4,10 +4,12 @@
 import contextlib
 import functools
 import itertools
+import json
 import os
 import random
 import re
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from typing import Callable
@@ -23,7 +25,6 @@ THROTTLE_MS = 5_000
 EXCHANGE_CONNECTIONS = 4
 CATS_IDLE = 20
 CATS_IN_BULK = 12
-CAT_PAUSE_S = 0.1
 HUGE_WALK = 5_000
 
 
@@ -361,12 +362,9 @@ def huge_walk(stage, mailbox, sheet, runs):
 
 # One message
 
-def cat(mount, uid):
-    begin = time.perf_counter()
-    with open(mount / "INBOX" / f"{uid}.eml", "rb", buffering=0) as file:
-        while file.read(1 << 16):
-            pass
-    return time.perf_counter() - begin
+def cats(mount, uids, *words):
+    ran = measure.run([sys.executable, "-P", "-m", "bench.cats", *words, mount, *uids])
+    return json.loads(ran.output)
 
 
 def bare_cats(stage, mailbox, port, uids):
@@ -398,9 +396,9 @@ def cat_idle(rtt_ms, stage, mailbox, sheet, runs):
             note_cats(sheet, BARE, bare_cats(stage, mailbox, port, uids))
             with stage.mounted(mailbox, port) as mount:
                 os.listdir(mount / "INBOX")
-                cat(mount, 1)
+                cats(mount, [1])
                 meter = Meter(mount)
-                note_cats(sheet, MAILTREE, [cat(mount, uid) for uid in uids], meter.facts())
+                note_cats(sheet, MAILTREE, cats(mount, uids)["seconds"], meter.facts())
 
 
 def cat_in_bulk(rtt_ms, bits_per_s, stage, mailbox, sheet, runs):
@@ -412,35 +410,11 @@ def cat_in_bulk(rtt_ms, bits_per_s, stage, mailbox, sheet, runs):
             with stage.mounted(mailbox, port) as mount:
                 os.listdir(mount / "INBOX")
                 meter = Meter(mount)
-                note_cats(sheet, MAILTREE, cats_beside_tar(mount, mailbox, uids), meter.facts())
+                found = cats(mount, uids, "--beside-tar")
+                expect_archive(mailbox, found["archive_bytes"])
+                note_cats(sheet, MAILTREE, found["seconds"], meter.facts())
     if not sheet.samples.get(MAILTREE):
         raise measure.Failed("the bulk run was over before a message could be read beside it")
-
-
-def cats_beside_tar(mount, mailbox, uids):
-    """Only those that began and ended while tar ran, and that it hadn't brought already."""
-    times = []
-    with subprocess.Popen(["tar", "cf", "-", "-C", str(mount), "INBOX"], stdout=subprocess.PIPE) as tar, \
-            subprocess.Popen(["wc", "-c"], stdin=tar.stdout, stdout=subprocess.PIPE) as count:
-        tar.stdout.close()
-        wait_for_bulk(mount, tar)
-        for uid in uids:
-            missed = mount.status()["counters"]["cache_misses"]
-            seconds = cat(mount, uid)
-            if tar.poll() is not None:
-                break
-            # tar has misses too, now and then: one too many counts, none is left out
-            if mount.status()["counters"]["cache_misses"] > missed:
-                times.append(seconds)
-            time.sleep(CAT_PAUSE_S)
-        archive_bytes = int(count.stdout.read())
-    expect_archive(mailbox, archive_bytes)
-    return times
-
-
-def wait_for_bulk(mount, tar):
-    while tar.poll() is None and mount.status()["counters"]["bodies_prefetched"] < 50:
-        time.sleep(0.005)
 
 
 # The table

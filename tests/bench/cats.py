@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Single messages, read one after another: python3 -m bench.cats [--beside-tar] MOUNTPOINT UID…
+
+A process of its own: in that of the bench the reader would wait for Python's lock, which the proxy holds most of the time.
+Prints {"seconds": […], "archive_bytes": …}. With --beside-tar a tar of INBOX runs meanwhile, and only those messages count that
+began and ended while it did, and that it hadn't brought already.
+"""
+
+import argparse
+import json
+import pathlib
+import subprocess
+import time
+
+PAUSE_S = 0.1
+
+
+def cat(mount, uid):
+    begin = time.perf_counter()
+    with open(mount / "INBOX" / f"{uid}.eml", "rb", buffering=0) as file:
+        while file.read(1 << 16):
+            pass
+    return time.perf_counter() - begin
+
+
+def counter(mount, name):
+    return json.loads((mount / ".mailtree" / "status.json").read_text())["counters"][name]
+
+
+def beside_tar(mount, uids):
+    seconds = []
+    with subprocess.Popen(["tar", "cf", "-", "-C", str(mount), "INBOX"], stdout=subprocess.PIPE) as tar, \
+            subprocess.Popen(["wc", "-c"], stdin=tar.stdout, stdout=subprocess.PIPE) as count:
+        tar.stdout.close()
+        while tar.poll() is None and counter(mount, "bodies_prefetched") < 50:
+            time.sleep(0.005)
+        for uid in uids:
+            missed = counter(mount, "cache_misses")
+            took = cat(mount, uid)
+            if tar.poll() is not None:
+                break
+            # tar has misses too, now and then: one too many counts, none is left out
+            if counter(mount, "cache_misses") > missed:
+                seconds.append(took)
+            time.sleep(PAUSE_S)
+        archive_bytes = int(count.stdout.read())
+    return {"seconds": seconds, "archive_bytes": archive_bytes}
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--beside-tar", action="store_true")
+    parser.add_argument("mount", type=pathlib.Path)
+    parser.add_argument("uids", type=int, nargs="+")
+    options = parser.parse_args()
+    if options.beside_tar:
+        found = beside_tar(options.mount, options.uids)
+    else:
+        found = {"seconds": [cat(options.mount, uid) for uid in options.uids], "archive_bytes": None}
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
