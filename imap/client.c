@@ -598,12 +598,13 @@ void imap_client_mailbox_forget(struct imap_client *client, const char *mailbox,
 		if (member->number == keep_session || !member->mailbox_name ||
 			strcmp(member->mailbox_name, mailbox) != 0)
 			continue;
+		if (member->flight.length) {
+			member->drop = true;
+			continue;
+		}
 		if (member->idle)
 			watch_leave(member);
-		else if (member->flight.length)
-			member->drop = true;
-		else
-			g_clear_pointer(&member->mailbox_name, g_free);
+		g_clear_pointer(&member->mailbox_name, g_free);
 	}
 	client_kick(client);
 }

@@ -160,12 +160,15 @@ static enum rank rank_of(const struct pass *pass, const struct member *member, c
 	const struct job *head = member->flight.head ? member->flight.head->data : NULL;
 	bool must_examine;
 
-	if (member->state != MEMBER_READY || member->idle || member->held || member->drop || member->examining ||
+	if (member->state != MEMBER_READY || member->held || member->drop || member->examining ||
 		!fresh_enough(member, job))
 		return RANK_NONE;
 	if (!may_be_bulk(pass, member, job))
 		return RANK_NONE;
 	must_examine = member_must_examine(member, job);
+	/* right behind DONE: the server reads commands again from there on (RFC 2177 section 3) */
+	if (member->idle && (member->idle != IDLE_LEAVING || must_examine || job->alone || pass->client->depth == 1))
+		return RANK_NONE;
 	if (!head) {
 		if (!must_examine)
 			return RANK_SAME_IDLE;

@@ -2,7 +2,8 @@
 /*
  * The watch. It chooses a member that has nothing to do, examines the mailbox there (what an old session knows isn't
  * to be relied on, and what came between the last check and now isn't to be missed), and idles. A member that idles
- * is no place for jobs: the scheduler calls it back, and gets it when the server has confirmed that.
+ * is no place for jobs: the scheduler calls it back, and then has it at once for what is asked of the mailbox that it
+ * has open, where commands can be pipelined, else when the server has confirmed the end of IDLE.
  */
 #include "imap/pool.h"
 #include "src/base/log.h"
@@ -40,6 +41,7 @@ static void done_send(struct member *member)
 	conn_line_send(member->conn, "DONE", 4);
 	conn_flush(member->conn);
 	client_tick_arm(member->client);
+	client_kick(member->client);
 }
 
 static void idle_begun(struct conn_command *command, const struct imap_response *response)

@@ -214,6 +214,44 @@ static void test_called_back_at_once(void **unused)
 	}
 }
 
+/* Who wants what is open there doesn't wait for the server's word that IDLE has ended. */
+static void test_asked_right_behind_done(void **unused)
+{
+	struct world w;
+
+	FOR_EACH_CUT(w)
+	{
+		w.server.scripts[0] = ON INBOX IDLE
+			"C+ DONE\n" ASKED("a", "1") "S: * 4 EXISTS\nS: $i OK done\n" BODY("1") "S: $a OK\n";
+		watch(&w, "INBOX");
+		until_watching(&w);
+		world_ask(&w, "INBOX", FETCH_TEXT("1"));
+		world_run(&w);
+		assert_int_equal(w.asks[0].code, 0);
+		assert_string_equal(told->str, "state 7 3 10;changed");
+		imap_client_watch(w.client, NULL, NULL, NULL);
+	}
+}
+
+/* What ends IDLE is told of the mailbox that is open: no other is opened before. */
+static void test_another_mailbox_waits_for_the_end_of_idle(void **unused)
+{
+	struct world w;
+
+	FOR_EACH_CUT(w)
+	{
+		w.config.timeout_ms = 600;
+		w.server.scripts[0] = ON INBOX IDLE "C+ DONE\n";
+		w.server.scripts[1] = ON EXAMINE("\"Sent\"", "9") ASKED("a", "1") BODY("1") "S: $a OK\n";
+		watch(&w, "INBOX");
+		until_watching(&w);
+		world_ask(&w, "Sent", FETCH_TEXT("1"));
+		world_run(&w);
+		assert_int_equal(w.asks[0].code, 0);
+		imap_client_watch(w.client, NULL, NULL, NULL);
+	}
+}
+
 /* It makes room for an interactive request while the others have bulk work. */
 static void test_called_back_from_among_busy_ones(void **unused)
 {
@@ -459,23 +497,27 @@ static void test_too_many_connections(void **unused)
 	}
 }
 
+/* The server reads no commands before the end of IDLE is behind it, or says nothing any more. */
 static void test_silent_when_called_back(void **unused)
 {
 	struct world w;
 
-	FOR_EACH_CUT(w)
-	{
-		w.config.timeout_ms = 600;
-		w.server.scripts[0] = ON INBOX IDLE "C+ DONE\n";
-		w.server.scripts[1] = ON INBOX ASKED("a", "1") BODY("1") "S: $a OK\n";
-		watch(&w, "INBOX");
-		until_watching(&w);
-		world_ask(&w, "INBOX", FETCH_TEXT("1"));
-		world_run(&w);
-		assert_int_equal(w.asks[0].code, 0);
-		assert_int_equal(state_of(&w).last_error.code, 0);
-		imap_client_watch(w.client, NULL, NULL, NULL);
-	}
+	for (unsigned depth = 0; depth < 2; depth++)
+		FOR_EACH_CUT(w)
+		{
+			w.config.timeout_ms = 600;
+			w.config.depth = depth;
+			w.server.scripts[0] = depth == 1 ? ON INBOX IDLE "C+ DONE\n"
+			                                 : ON INBOX IDLE "C+ DONE\n" ASKED("a", "1");
+			w.server.scripts[1] = ON INBOX ASKED("a", "1") BODY("1") "S: $a OK\n";
+			watch(&w, "INBOX");
+			until_watching(&w);
+			world_ask(&w, "INBOX", FETCH_TEXT("1"));
+			world_run(&w);
+			assert_int_equal(w.asks[0].code, 0);
+			assert_int_equal(state_of(&w).last_error.code, 0);
+			imap_client_watch(w.client, NULL, NULL, NULL);
+		}
 }
 
 /* The network has changed under all of them: who waits for the first doesn't wait for the second, too. */
@@ -553,6 +595,25 @@ static void test_renumbered(void **unused)
 		imap_client_mailbox_forget(w.client, "INBOX", 1);
 		until_ended(&w, 2);
 		assert_string_equal(told->str, "state 7 3 10;state 8 3 10");
+	}
+}
+
+/* … and aren't asked for a message of it. */
+static void test_renumbered_and_asked(void **unused)
+{
+	struct world w;
+
+	FOR_EACH_CUT(w)
+	{
+		w.server.scripts[0] = ON INBOX INBOX IDLE DONE EXAMINE("\"INBOX\"", "7") ASKED("a", "1")
+			BODY("1") "S: $a OK\n";
+		use_and_watch(&w);
+		until_watching(&w);
+		imap_client_mailbox_forget(w.client, "INBOX", 0);
+		world_ask(&w, "INBOX", FETCH_TEXT("1"));
+		world_run(&w);
+		assert_int_equal(w.asks[1].code, 0);
+		imap_client_watch(w.client, NULL, NULL, NULL);
 	}
 }
 
@@ -659,6 +720,8 @@ static int run_all(void)
 		TEST(test_a_server_without_idle),
 		TEST(test_called_back),
 		TEST(test_called_back_at_once),
+		TEST(test_asked_right_behind_done),
+		TEST(test_another_mailbox_waits_for_the_end_of_idle),
 		TEST(test_called_back_from_among_busy_ones),
 		TEST(test_bulk_doesnt_call_it),
 		TEST(test_begins_while_bulk_lasts),
@@ -676,6 +739,7 @@ static int run_all(void)
 		TEST(test_silent_at_idle),
 		TEST(test_silent_at_examine),
 		TEST(test_renumbered),
+		TEST(test_renumbered_and_asked),
 		TEST(test_idling_while_the_machine_slept),
 		TEST(test_waiting_while_the_machine_slept),
 		TEST(test_connecting_while_the_machine_slept),
