@@ -224,6 +224,7 @@ static void command_done(struct conn_command *command, const struct imap_respons
 
 	window_begin(member);
 	client->losses = 0;
+	member->behind_done = false;
 	member->served |= tagged->status == IMAP_OK;
 	if (!job->request && tagged->status == IMAP_OK) {
 		job_end(job, 0, NULL);
@@ -285,7 +286,8 @@ void member_take(struct member *member, struct job *job)
 	job_move(job, &member->flight);
 	job->member = member;
 	member->bulk += job->class == IMAP_BULK;
-	job->pipelined = !first;
+	job->pipelined = !first || member->idle;
+	member->behind_done |= member->idle == IDLE_LEAVING;
 	if (first) {
 		window_begin(member);
 		member->was_idle = clock_ms() - member->idle_since_ms >= IDLE_DOUBT_MS;
@@ -505,6 +507,8 @@ void member_end(struct member *member, enum member_blame blame, const struct err
 	if (member->state == MEMBER_ENDED)
 		return;
 	member->state = MEMBER_ENDED;
+	/* perhaps the server lost what came with DONE; where that wasn't answered either, the connection was dead */
+	client->watch.waits_for_end |= member->behind_done && !member->idle;
 	member->examining = member->body_job = NULL;
 	watch_member_ended(member);
 	if (member->conn)
@@ -644,7 +648,7 @@ bool member_tick(struct member *member, uint64_t now_ms)
 		slow_check(member, now_ms, bytes);
 		return true;
 	}
-	if (member->was_idle && silence_ms >= MIN(timeout_ms / 3, STALE_ANSWER_MS)) {
+	if ((member->was_idle || member->behind_done) && silence_ms >= MIN(timeout_ms / 3, STALE_ANSWER_MS)) {
 		error_set(&err, ERR_UNREACHABLE, "no answer on a connection that was idle");
 		log_info("imap: %s: a new one may do better", err.text);
 		member_doubt_others(member, silence_ms, &err);

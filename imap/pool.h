@@ -92,6 +92,7 @@ struct member {
 	/* watch.c */
 	enum member_idle idle;
 	bool idle_stop;   /* DONE as soon as it may be sent */
+	bool behind_done; /* no command that was sent since DONE has been answered yet */
 	uint64_t idle_ms; /* clock_ms() at which this phase of it began */
 	struct conn_command idle_command;
 	bool for_watch; /* opened with nobody waiting: that it fails concerns nobody */
@@ -132,6 +133,7 @@ struct watch {
 	uint64_t not_before_ms;      /* clock_ms() */
 	unsigned failures;           /* in a row */
 	bool off;                    /* until the next sign-in, or another mailbox: trying is no use */
+	bool waits_for_end;          /* nothing is sent behind DONE before that is answered: a connection ended so */
 };
 
 struct standby {

@@ -167,7 +167,8 @@ static enum rank rank_of(const struct pass *pass, const struct member *member, c
 		return RANK_NONE;
 	must_examine = member_must_examine(member, job);
 	/* right behind DONE: the server reads commands again from there on (RFC 2177 section 3) */
-	if (member->idle && (member->idle != IDLE_LEAVING || must_examine || job->alone || pass->client->depth == 1))
+	if (member->idle && (member->idle != IDLE_LEAVING || must_examine || job->alone || pass->client->depth == 1 ||
+				    pass->client->watch.waits_for_end))
 		return RANK_NONE;
 	if (!head) {
 		if (!must_examine)

@@ -233,6 +233,32 @@ static void test_asked_right_behind_done(void **unused)
 	}
 }
 
+/* A server that loses what comes with DONE isn't asked so again. */
+static void test_what_came_with_done_is_lost(void **unused)
+{
+	struct world w;
+
+	FOR_EACH_CUT(w)
+	{
+		w.config.timeout_ms = 600;
+		w.server.scripts[0] = ON INBOX IDLE "C+ DONE\n" ASKED("a", "1") "S: $i OK done\n";
+		w.server.scripts[1] = ON INBOX ASKED("a", "1") BODY("1") "S: $a OK\n" INBOX IDLE "C+ DONE\nW 50\n";
+		w.server.scripts[2] = "H\n";
+		watch(&w, "INBOX");
+		until_watching(&w);
+		world_ask(&w, "INBOX", FETCH_TEXT("1"));
+		world_run(&w);
+		assert_int_equal(w.asks[0].code, 0);
+		until_watching(&w);
+		/* it would be wrong before the end of the script, which is silence */
+		world_ask(&w, "INBOX", FETCH_TEXT("2"));
+		world_run_ms(&w, 40);
+		assert_string_equal(w.server.wrong->str, "");
+		imap_client_watch(w.client, NULL, NULL, NULL);
+		world_run(&w);
+	}
+}
+
 /* What ends IDLE is told of the mailbox that is open: no other is opened before. */
 static void test_another_mailbox_waits_for_the_end_of_idle(void **unused)
 {
@@ -721,6 +747,7 @@ static int run_all(void)
 		TEST(test_called_back),
 		TEST(test_called_back_at_once),
 		TEST(test_asked_right_behind_done),
+		TEST(test_what_came_with_done_is_lost),
 		TEST(test_another_mailbox_waits_for_the_end_of_idle),
 		TEST(test_called_back_from_among_busy_ones),
 		TEST(test_bulk_doesnt_call_it),
