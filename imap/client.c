@@ -75,7 +75,7 @@ void job_again(struct job *job)
 	job_move(job, queue);
 	g_queue_unlink(queue, &job->link);
 	g_queue_push_head_link(queue, &job->link);
-	job->sent = job->examined = job->pipelined = false;
+	job->sent = job->examined = job->pipelined = job->behind_done = false;
 	g_clear_pointer(&job->asked, g_free);
 	job->submitted_ms = client_now(job->client); /* the silence so far was about another connection */
 	client_kick(job->client);
@@ -614,8 +614,8 @@ void imap_client_retry_now(struct imap_client *client)
 	client->down_until_ms = client->open_not_before_ms = 0;
 	client->losses = client->rejections = client->not_connected = 0;
 	client->limit = 0;
-	client->watch.not_before_ms = client->watch.failures = 0;
-	client->watch.off = false;
+	client->watch.not_before_ms = client->watch.failures = client->watch.ends_behind_done = 0;
+	client->watch.off = client->watch.waits_for_end = false;
 	client_kick(client);
 }
 

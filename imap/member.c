@@ -204,6 +204,11 @@ static void refused(struct job *job, const struct imap_response *tagged, bool ex
 		member_end(member, BLAME_NOBODY, &err);
 		return;
 	}
+	if (tagged->status == IMAP_BAD && job->behind_done) {
+		client->watch.waits_for_end = true;
+		job_again(job);
+		return;
+	}
 	if (tagged->status == IMAP_BAD && job->pipelined && !job->alone) {
 		depth_fall(client, job);
 		return;
@@ -222,9 +227,13 @@ static void command_done(struct conn_command *command, const struct imap_respons
 	struct member *member = job->member;
 	struct imap_client *client = job->client;
 
+	/* of what came for it something may have been left out: the connection's end has it asked again */
+	if (member->drop)
+		return;
 	window_begin(member);
 	client->losses = 0;
-	member->behind_done = false;
+	if (job->behind_done)
+		client->watch.ends_behind_done = 0;
 	member->served |= tagged->status == IMAP_OK;
 	if (!job->request && tagged->status == IMAP_OK) {
 		job_end(job, 0, NULL);
@@ -286,8 +295,8 @@ void member_take(struct member *member, struct job *job)
 	job_move(job, &member->flight);
 	job->member = member;
 	member->bulk += job->class == IMAP_BULK;
-	job->pipelined = !first || member->idle;
-	member->behind_done |= member->idle == IDLE_LEAVING;
+	job->pipelined = !first;
+	job->behind_done = member->idle == IDLE_LEAVING;
 	if (first) {
 		window_begin(member);
 		member->was_idle = clock_ms() - member->idle_since_ms >= IDLE_DOUBT_MS;
@@ -385,12 +394,12 @@ static struct job *addressee_of_body(const struct member *member)
 	return oldest(member);
 }
 
-/* While a mailbox is being opened, data of the new one only. */
+/* While a mailbox is being opened, data of the new one only; and none of one that may be another by now. */
 static void pass_on(struct member *member, const struct imap_response *response)
 {
 	struct job *job = addressee(member, response);
 
-	if (member->examining && !member->examine_told)
+	if ((member->examining && !member->examine_told) || member->drop)
 		return;
 	if (job && job->request && job->sent && job->request->ops->response)
 		job->request->ops->response(job->request->ctx, response);
@@ -438,10 +447,11 @@ static bool on_body_begin(void *ctx, const struct imap_literal *literal)
 
 	member->body_left = literal->size_bytes;
 	member->body_job = job;
-	if (!job || member->examining) {
+	if (!job || member->examining || member->drop) {
 		member->body_job = NULL;
 		return false;
 	}
+	job->behind_done = false;
 	if (!job->request) {
 		member_cancelled(member, job);
 		return false;
@@ -507,8 +517,9 @@ void member_end(struct member *member, enum member_blame blame, const struct err
 	if (member->state == MEMBER_ENDED)
 		return;
 	member->state = MEMBER_ENDED;
-	/* perhaps the server lost what came with DONE; where that wasn't answered either, the connection was dead */
-	client->watch.waits_for_end |= member->behind_done && !member->idle;
+	/* once it was dead; time and again the server doesn't like what comes with DONE */
+	if (member->idle == IDLE_LEAVING && member->flight.length && ++client->watch.ends_behind_done > 1)
+		client->watch.waits_for_end = true;
 	member->examining = member->body_job = NULL;
 	watch_member_ended(member);
 	if (member->conn)
@@ -648,10 +659,15 @@ bool member_tick(struct member *member, uint64_t now_ms)
 		slow_check(member, now_ms, bytes);
 		return true;
 	}
-	if ((member->was_idle || member->behind_done) && silence_ms >= MIN(timeout_ms / 3, STALE_ANSWER_MS)) {
+	if (member->was_idle && silence_ms >= MIN(timeout_ms / 3, STALE_ANSWER_MS)) {
 		error_set(&err, ERR_UNREACHABLE, "no answer on a connection that was idle");
 		log_info("imap: %s: a new one may do better", err.text);
 		member_doubt_others(member, silence_ms, &err);
+		member_end(member, BLAME_NOBODY, &err);
+	} else if (oldest(member)->behind_done && !member->idle && silence_ms >= MIN(timeout_ms / 3, STALE_ANSWER_MS)) {
+		error_set(&err, ERR_UNREACHABLE, "no answer to what was sent with DONE");
+		log_info("imap: %s: the end of IDLE is waited for from here on", err.text);
+		member->client->watch.waits_for_end = true;
 		member_end(member, BLAME_NOBODY, &err);
 	} else if (silence_ms >= timeout_ms) {
 		silent(member, silence_ms, "no answer");

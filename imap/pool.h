@@ -40,12 +40,13 @@ struct job {
 	struct conn_command command;
 	char *asked; /* its command as it was sent; NULL = not yet */
 	enum imap_class class;
-	bool sent;      /* EXAMINE or command: answers may have come */
-	bool examined;  /* as the request asked, on this member */
-	bool pipelined; /* others were in flight with it */
-	bool telling;   /* inside its `examined` */
-	bool alone;     /* may not be pipelined again */
-	bool elsewhere; /* its EXAMINE was refused by a session that knew another mailbox of this name */
+	bool sent;        /* EXAMINE or command: answers may have come */
+	bool examined;    /* as the request asked, on this member */
+	bool pipelined;   /* others were in flight with it */
+	bool behind_done; /* sent before DONE was answered, and nothing of its answer has come */
+	bool telling;     /* inside its `examined` */
+	bool alone;       /* may not be pipelined again */
+	bool elsewhere;   /* its EXAMINE was refused by a session that knew another mailbox of this name */
 	unsigned tries, garbage;
 	int data_code;          /* what body_data answered */
 	uint64_t opened_floor;  /* `fresh`: only members opened after this one */
@@ -92,7 +93,6 @@ struct member {
 	/* watch.c */
 	enum member_idle idle;
 	bool idle_stop;   /* DONE as soon as it may be sent */
-	bool behind_done; /* no command that was sent since DONE has been answered yet */
 	uint64_t idle_ms; /* clock_ms() at which this phase of it began */
 	struct conn_command idle_command;
 	bool for_watch; /* opened with nobody waiting: that it fails concerns nobody */
@@ -133,7 +133,8 @@ struct watch {
 	uint64_t not_before_ms;      /* clock_ms() */
 	unsigned failures;           /* in a row */
 	bool off;                    /* until the next sign-in, or another mailbox: trying is no use */
-	bool waits_for_end;          /* nothing is sent behind DONE before that is answered: a connection ended so */
+	bool waits_for_end;          /* nothing is sent behind DONE before that is answered: the server lost it */
+	unsigned ends_behind_done;   /* in a row: connections that ended before they had answered DONE */
 };
 
 struct standby {

@@ -155,6 +155,17 @@ static bool may_be_bulk(const struct pass *pass, const struct member *member, co
 	return job->class != IMAP_BULK || member->bulk || (pass->bulk < bulk_most(pass) && !lanes_are_full(pass, job));
 }
 
+/*
+ * Right behind DONE the server reads commands again (RFC 2177 section 3). For what somebody waits for, and a message
+ * alone, which begins to come soon: a long silence then says that the server has lost it.
+ */
+static bool may_follow_done(const struct pass *pass, const struct member *member, const struct job *job)
+{
+	return member->idle == IDLE_LEAVING && !member->flight.length && job->class == IMAP_INTERACTIVE &&
+	       job->request->ops->body_begin && !job->alone && pass->client->depth > 1 &&
+	       !pass->client->watch.waits_for_end;
+}
+
 static enum rank rank_of(const struct pass *pass, const struct member *member, const struct job *job)
 {
 	const struct job *head = member->flight.head ? member->flight.head->data : NULL;
@@ -166,9 +177,7 @@ static enum rank rank_of(const struct pass *pass, const struct member *member, c
 	if (!may_be_bulk(pass, member, job))
 		return RANK_NONE;
 	must_examine = member_must_examine(member, job);
-	/* right behind DONE: the server reads commands again from there on (RFC 2177 section 3) */
-	if (member->idle && (member->idle != IDLE_LEAVING || must_examine || job->alone || pass->client->depth == 1 ||
-				    pass->client->watch.waits_for_end))
+	if (member->idle && (must_examine || !may_follow_done(pass, member, job)))
 		return RANK_NONE;
 	if (!head) {
 		if (!must_examine)
@@ -268,8 +277,11 @@ static void stuck(struct pass *pass, const struct job *job)
 		return;
 	}
 	if (can_call(pass, job)) {
-		pass->called = HELD_BY(job->class);
-		watch_leave(watch_idler(pass->client));
+		struct member *idler = watch_idler(pass->client);
+
+		/* for this one, not for who comes behind it in this pass */
+		pass->called = idler->held = HELD_BY(job->class);
+		watch_leave(idler);
 		return;
 	}
 	pass->stuck++;

@@ -259,6 +259,75 @@ static void test_what_came_with_done_is_lost(void **unused)
 	}
 }
 
+/* … nor one that doesn't understand it. */
+static void test_what_came_with_done_is_bad(void **unused)
+{
+	struct world w;
+
+	FOR_EACH_CUT(w)
+	{
+		w.server.scripts[0] = ON INBOX IDLE
+			"C+ DONE\n" ASKED("a", "1") "S: $i OK done\nS: $a BAD what?\n" ASKED("b", "1")
+				BODY("1") "S: $b OK\n" INBOX IDLE "C+ DONE\nW 50\nS: $i OK done\n" ASKED("c", "2")
+					BODY("2") "S: $c OK\n" INBOX IDLE;
+		watch(&w, "INBOX");
+		until_watching(&w);
+		world_ask(&w, "INBOX", FETCH_TEXT("1"));
+		world_run(&w);
+		assert_int_equal(w.asks[0].code, 0);
+		until_watching(&w);
+		world_ask(&w, "INBOX", FETCH_TEXT("2"));
+		world_run_ms(&w, 30);
+		assert_null(strstr(w.server.log->str, "FETCH 2"));
+		world_run(&w);
+		assert_int_equal(w.asks[1].code, 0);
+		until_watching(&w);
+	}
+}
+
+/* Who has called it back has it before bulk work of the same moment. */
+static void test_bulk_work_stays_behind_who_called(void **unused)
+{
+	struct world w;
+
+	FOR_EACH_CUT(w)
+	{
+		w.server.scripts[0] = ON INBOX IDLE "C+ DONE\n" ASKED("a", "1") "S: $i OK done\n" BODY(
+			"1") "S: $a OK\n" ASKED("b", "2") BODY("2") "S: $b OK\n";
+		watch(&w, "INBOX");
+		until_watching(&w);
+		world_ask_with(
+			&w, &(struct imap_request){.mailbox = "INBOX", .command = FETCH_TEXT("2"), .class = IMAP_BULK});
+		world_ask(&w, "INBOX", FETCH_TEXT("1"));
+		world_run(&w);
+		assert_int_equal(w.asks[0].code, 0);
+		assert_int_equal(w.asks[1].code, 0);
+		imap_client_watch(w.client, NULL, NULL, NULL);
+	}
+}
+
+/* The octets behind that may be those of another message. */
+static void test_renumbered_at_the_end_of_idle(void **unused)
+{
+	struct world w;
+
+	FOR_EACH_CUT(w)
+	{
+		w.server.scripts[0] = ON INBOX IDLE "C+ DONE\n" ASKED(
+			"a", "1") "S: * OK [UIDVALIDITY 8] anew\nS: $i OK done\n" BODY("1") "S: $a OK\n";
+		w.server.scripts[1] = ON EXAMINE("\"INBOX\"", "8");
+		watch(&w, "INBOX");
+		until_watching(&w);
+		world_ask_with(
+			&w, &(struct imap_request){.mailbox = "INBOX", .uidvalidity = 7, .command = FETCH_TEXT("1")});
+		world_run(&w);
+		assert_int_equal(w.asks[0].code, ERR_RENUMBERED);
+		assert_null(strstr(w.asks[0].events->str, "body"));
+		assert_null(strstr(w.asks[0].events->str, "fetch"));
+		imap_client_watch(w.client, NULL, NULL, NULL);
+	}
+}
+
 /* What ends IDLE is told of the mailbox that is open: no other is opened before. */
 static void test_another_mailbox_waits_for_the_end_of_idle(void **unused)
 {
@@ -748,6 +817,9 @@ static int run_all(void)
 		TEST(test_called_back_at_once),
 		TEST(test_asked_right_behind_done),
 		TEST(test_what_came_with_done_is_lost),
+		TEST(test_what_came_with_done_is_bad),
+		TEST(test_bulk_work_stays_behind_who_called),
+		TEST(test_renumbered_at_the_end_of_idle),
 		TEST(test_another_mailbox_waits_for_the_end_of_idle),
 		TEST(test_called_back_from_among_busy_ones),
 		TEST(test_bulk_doesnt_call_it),
