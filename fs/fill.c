@@ -24,6 +24,9 @@ struct fill {
 	GQueue bodies; /* struct body * */
 	size_t queued_bytes;
 	bool stopping;
+	GHashTable *open;      /* inode → how often it is open */
+	uint64_t storing;      /* 0 = none */
+	pthread_cond_t stored; /* `storing` has become 0 */
 };
 
 struct fill *fill_new(fill_store_fn store, void *ctx)
@@ -34,6 +37,8 @@ struct fill *fill_new(fill_store_fn store, void *ctx)
 	fill->ctx = ctx;
 	pthread_mutex_init(&fill->lock, NULL);
 	pthread_cond_init(&fill->filled, NULL);
+	pthread_cond_init(&fill->stored, NULL);
+	fill->open = g_hash_table_new(NULL, NULL);
 	g_queue_init(&fill->bodies);
 	return fill;
 }
@@ -51,6 +56,8 @@ void fill_free(struct fill *fill)
 	if (!fill)
 		return;
 	g_queue_clear_full(&fill->bodies, body_free);
+	g_hash_table_unref(fill->open);
+	pthread_cond_destroy(&fill->stored);
 	pthread_cond_destroy(&fill->filled);
 	pthread_mutex_destroy(&fill->lock);
 	g_free(fill);
@@ -71,6 +78,45 @@ void fill_add(struct fill *fill, uint64_t ino, GBytes *bytes)
 			pthread_cond_signal(&fill->filled);
 	}
 	pthread_mutex_unlock(&fill->lock);
+}
+
+void fill_opened(struct fill *fill, uint64_t ino)
+{
+	void *key = GSIZE_TO_POINTER(ino);
+
+	pthread_mutex_lock(&fill->lock);
+	g_hash_table_insert(
+		fill->open, key, GUINT_TO_POINTER(GPOINTER_TO_UINT(g_hash_table_lookup(fill->open, key)) + 1));
+	while (fill->storing == ino)
+		pthread_cond_wait(&fill->stored, &fill->lock);
+	pthread_mutex_unlock(&fill->lock);
+}
+
+void fill_released(struct fill *fill, uint64_t ino)
+{
+	void *key = GSIZE_TO_POINTER(ino);
+	guint count;
+
+	pthread_mutex_lock(&fill->lock);
+	count = GPOINTER_TO_UINT(g_hash_table_lookup(fill->open, key));
+	if (count > 1)
+		g_hash_table_insert(fill->open, key, GUINT_TO_POINTER(count - 1));
+	else
+		g_hash_table_remove(fill->open, key);
+	pthread_mutex_unlock(&fill->lock);
+}
+
+/* Called and returns with the lock. */
+static void store(struct fill *fill, const struct body *body)
+{
+	if (g_hash_table_contains(fill->open, GSIZE_TO_POINTER(body->ino)))
+		return;
+	fill->storing = body->ino;
+	pthread_mutex_unlock(&fill->lock);
+	fill->store(fill->ctx, body->ino, body->bytes);
+	pthread_mutex_lock(&fill->lock);
+	fill->storing = 0;
+	pthread_cond_broadcast(&fill->stored);
 }
 
 /* Bodies come in bursts: waking for each costs more than storing it. */
@@ -96,9 +142,7 @@ static void *run(void *data)
 			gather(fill);
 			continue;
 		}
-		pthread_mutex_unlock(&fill->lock);
-		fill->store(fill->ctx, body->ino, body->bytes);
-		pthread_mutex_lock(&fill->lock);
+		store(fill, body);
 		fill->queued_bytes -= g_bytes_get_size(body->bytes);
 		body_free(body);
 	}

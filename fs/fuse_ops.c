@@ -33,6 +33,7 @@ struct request {
 	struct fuse_file_info fi;
 	struct ops_entry entry;
 	bool is_open;  /* of a getattr: the kernel says so */
+	bool opens;    /* the filler knows */
 	uint64_t size; /* of an open file, as its reader was told */
 	off_t offset;
 	size_t length;
@@ -77,6 +78,8 @@ static void request_finish(struct task *task, int result)
 		request->answer(request);
 		return;
 	}
+	if (request->opens)
+		fill_released(request->fs->fill, request->ino);
 	fuse_reply_err(request->req, -result);
 	request_free(request);
 }
@@ -270,8 +273,16 @@ static void answer_open(struct request *request)
 	request->fi.fh = request->size;
 	request->fi.keep_cache = 1;
 	request->fi.noflush = 1;
-	fuse_reply_open(request->req, &request->fi);
+	/* whose open() was interrupted never releases */
+	if (fuse_reply_open(request->req, &request->fi) == -ENOENT)
+		fill_released(fs->fill, request->ino);
 	request_free(request);
+}
+
+static void do_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	fill_released(fs_of(req)->fill, ino);
+	fuse_reply_err(req, 0);
 }
 
 static void do_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -289,6 +300,8 @@ static void do_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	}
 	request = request_new(req, ino, step_open, answer_open);
 	request->fi = *fi;
+	request->opens = true;
+	fill_opened(request->fs->fill, ino);
 	request_run(request);
 }
 
@@ -591,6 +604,7 @@ void fuse_ops_fill(const struct fs *fs, struct fuse_lowlevel_ops *ops_out)
 		.readlink = do_readlink,
 		.statfs = do_statfs,
 		.open = do_open,
+		.release = do_release,
 		.read = do_read,
 		.opendir = do_opendir,
 		.readdir = do_readdir,
