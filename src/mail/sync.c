@@ -258,7 +258,8 @@ static void parks_end(struct sync *sync, bool shown, int code, const struct erro
 static void check_end(struct sync *sync, bool shown, bool changed, int code, const struct error *problem)
 {
 	struct mail *mail = sync->mail;
-	struct mail_folder *folder = sync->folder;
+	/* one that is gone may be here no longer than its check */
+	struct mail_folder *folder = mail_folder_ref(sync->folder);
 
 	folder->sync = NULL;
 	folder->attempt_ms = sync->started_ms;
@@ -269,6 +270,7 @@ static void check_end(struct sync *sync, bool shown, bool changed, int code, con
 	parks_end(sync, shown, code, problem);
 	sync_free(sync);
 	park_all_again(mail, &folder->flag_parks);
+	mail_folder_unref(folder);
 }
 
 static void settle(void *data)
