@@ -449,6 +449,11 @@ static struct fake_folder *two_folders(struct fixture *f)
 	return work;
 }
 
+static bool one_sync(struct fixture *f)
+{
+	return f->fake->syncs == 1;
+}
+
 static void test_a_missing_folder_goes_when_two_sessions_agree(void **state)
 {
 	struct fixture *f = start(state, 0);
@@ -460,6 +465,32 @@ static void test_a_missing_folder_goes_when_two_sessions_agree(void **state)
 	assert_true(has_child(f, "INBOX"));
 	assert_int_equal(3, f->fake->lists);
 	assert_int_equal(1, fixture_events(f, MAIL_EVENT_FOLDER_GONE));
+}
+
+/* Its check is the last that knows it. */
+static void test_a_folder_goes_while_it_is_checked(void **state)
+{
+	struct fixture *f = start(state, 0);
+	struct fake_folder *work = two_folders(f);
+	struct mail_folder *folder = child(f, "Work");
+	struct blocked blocked = {.waiter = {.done = blocked_done},
+		.lock = PTHREAD_MUTEX_INITIALIZER,
+		.changed = PTHREAD_COND_INITIALIZER};
+	struct error err;
+
+	f->fake->syncs_wait_fetches = 1;
+	assert_int_equal(MAIL_PARKED, mail_folder_fresh(f->mail, folder, true, &blocked.waiter, &err));
+	mail_folder_unref(folder);
+	wait_for(one_sync, f);
+	work->hidden = true;
+	assert_int_equal(0, check_tree(f));
+	assert_false(has_child(f, "Work"));
+	f->fake->syncs_wait_fetches = 0;
+	pthread_mutex_lock(&blocked.lock);
+	while (!blocked.done)
+		pthread_cond_wait(&blocked.changed, &blocked.lock);
+	pthread_mutex_unlock(&blocked.lock);
+	assert_int_equal(ERR_GONE, blocked.code);
 }
 
 static void test_a_folder_that_comes_back_has_other_inode_numbers(void **state)
@@ -887,6 +918,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_should_fail_to_list_what_was_never_known, fixture_teardown),
 		cmocka_unit_test_teardown(test_should_fail_to_list_folders_of_nobody, fixture_teardown),
 		cmocka_unit_test_teardown(test_a_missing_folder_goes_when_two_sessions_agree, fixture_teardown),
+		cmocka_unit_test_teardown(test_a_folder_goes_while_it_is_checked, fixture_teardown),
 		cmocka_unit_test_teardown(
 			test_a_missing_folder_stays_when_the_second_session_shows_it, fixture_teardown),
 		cmocka_unit_test_teardown(test_a_missing_folder_stays_within_one_session, fixture_teardown),
