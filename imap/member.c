@@ -644,6 +644,7 @@ bool member_tick(struct member *member, uint64_t now_ms)
 	uint64_t bytes, silence_ms = client_since(now_ms, member->progress_ms),
 			timeout_ms = member->client->config.timeout_ms;
 	struct error err = {0};
+	bool is_long;
 
 	if (member->state == MEMBER_CONNECTING)
 		return session_tick(member->session, now_ms);
@@ -659,12 +660,13 @@ bool member_tick(struct member *member, uint64_t now_ms)
 		slow_check(member, now_ms, bytes);
 		return true;
 	}
-	if (member->was_idle && silence_ms >= MIN(timeout_ms / 3, STALE_ANSWER_MS)) {
+	is_long = silence_ms >= MIN(timeout_ms / 3, STALE_ANSWER_MS);
+	if (is_long && member->was_idle) {
 		error_set(&err, ERR_UNREACHABLE, "no answer on a connection that was idle");
 		log_info("imap: %s: a new one may do better", err.text);
 		member_doubt_others(member, silence_ms, &err);
 		member_end(member, BLAME_NOBODY, &err);
-	} else if (oldest(member)->behind_done && !member->idle && silence_ms >= MIN(timeout_ms / 3, STALE_ANSWER_MS)) {
+	} else if (is_long && oldest(member)->behind_done && !member->idle) {
 		error_set(&err, ERR_UNREACHABLE, "no answer to what was sent with DONE");
 		log_info("imap: %s: the end of IDLE is waited for from here on", err.text);
 		member->client->watch.waits_for_end = true;

@@ -56,7 +56,8 @@ struct job {
 
 enum member_state { MEMBER_CONNECTING, MEMBER_READY, MEMBER_ENDED };
 
-/* IDLE (RFC 2177). Until DONE is sent a member has no jobs and takes none. */
+/* IDLE (RFC 2177). Until DONE is sent a member has no jobs and takes none, and one at most until that is
+ * answered. */
 enum member_idle {
 	IDLE_NONE,
 	IDLE_ASKED, /* "+" is still to come: until then nothing may be sent */
@@ -249,8 +250,8 @@ void job_again(struct job *job);
 bool watch_schedule(struct imap_client *client, bool may_have_more);
 /* The member that idles, and could be called back; NULL = none. */
 struct member *watch_idler(const struct imap_client *client);
-/* Calls it back: it is free when the server has confirmed it, for some jobs at once. Its mailbox is idled on again
- * later. */
+/* Calls it back: it is free when the server has confirmed it, for a single message at once. Its mailbox is idled on
+ * again later. */
 void watch_leave(struct member *member);
 /* Something untagged came on this member. */
 void watch_heard(struct member *member, const struct imap_response *response);

@@ -2,8 +2,8 @@
 /*
  * The watch. It chooses a member that has nothing to do, examines the mailbox there (what an old session knows isn't
  * to be relied on, and what came between the last check and now isn't to be missed), and idles. A member that idles
- * is no place for jobs: the scheduler calls it back, and then has it at once for what is asked of the mailbox that it
- * has open, where commands can be pipelined, else when the server has confirmed the end of IDLE.
+ * is no place for jobs: the scheduler calls it back, and has it when the server has confirmed the end of IDLE; at once
+ * for a single message of the mailbox that is open there.
  */
 #include "imap/pool.h"
 #include "src/base/log.h"

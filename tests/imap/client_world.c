@@ -268,6 +268,9 @@ static const struct imap_request_ops ask_ops = {
 	.done = on_done,
 };
 
+const struct imap_request_ops world_ops_without_bodies = {
+	.examined = on_examined, .response = on_response, .restart = on_restart, .done = on_done};
+
 /* ---- the world ---- */
 
 void world_init(struct world *w, size_t chunk)
@@ -330,7 +333,8 @@ struct ask *world_ask_with(struct world *w, const struct imap_request *like)
 	ask->world = w;
 	ask->events = g_string_new(NULL);
 	ask->request = *like;
-	ask->request.ops = &ask_ops;
+	if (!ask->request.ops)
+		ask->request.ops = &ask_ops;
 	ask->request.ctx = ask;
 	w->stop = false;
 	imap_client_submit(w->client, &ask->request);

@@ -56,6 +56,8 @@ void world_init(struct world *w, size_t chunk);
 void world_fini(struct world *w); /* asserts that everything went by the script */
 /* The client is made at the first ask, from w->config and w->tuning. */
 struct ask *world_ask(struct world *w, const char *mailbox, const char *command);
+/* `like->ops`: NULL, or those of a request that wants no bodies. */
+extern const struct imap_request_ops world_ops_without_bodies;
 struct ask *world_ask_with(struct world *w, const struct imap_request *like);
 void world_start(struct world *w);
 void world_run(struct world *w); /* until all that were asked are answered */

@@ -176,6 +176,9 @@ static void script_run(struct script_stream *s)
 			inflateInit2(&s->inflater, -15);
 		} else if (step[0] == 'W') {
 			s->wait = loop_timer_add(s->loop, strtoul(step + 2, NULL, 10), wait_run, s);
+		} else if (step[0] == 'N') {
+			if (s->in->len)
+				wrong(s, "too early", "nothing yet", s->in->str);
 		} else if (step[0] == 'X') {
 			s->closed = true;
 			if (!s->steps[s->at + 1] || !*s->steps[s->at + 1])

@@ -8,6 +8,7 @@
  *	C: x glob   a tagged line must come from the client and match; its tag is captured as the letter x
  *	C+ glob     an untagged line must come
  *	W ms        the server takes its time
+ *	N           nothing has come that no step has asked for
  *	D           from here on both sides are deflated (RFC 4978)
  *	X           the server hangs up
  *	F text      (first line) the connection can't be made

@@ -233,7 +233,38 @@ static void test_asked_right_behind_done(void **unused)
 	}
 }
 
-/* A server that loses what comes with DONE isn't asked so again. */
+/* What is asked next comes when the server has confirmed the end of IDLE, and no sooner. */
+#define IDLE_WAITED_FOR IDLE "C+ DONE\nW 50\nN\nS: $i OK done\n"
+
+static void ask_while_idling(struct world *w, const struct imap_request *like)
+{
+	struct ask *ask;
+
+	until_watching(w);
+	ask = world_ask_with(w, like);
+	world_run(w);
+	assert_int_equal(ask->code, 0);
+	imap_client_watch(w->client, NULL, NULL, NULL);
+}
+
+/* Bulk work has time, and the silence before a search's answer would look like a lost command. */
+static void test_all_else_waits_for_the_end_of_idle(void **unused)
+{
+	struct world w;
+
+	for (unsigned i = 0; i < 2; i++)
+		FOR_EACH_CUT(w)
+		{
+			w.server.scripts[0] = ON INBOX IDLE_WAITED_FOR ASKED("a", "1") BODY("1") "S: $a OK\n";
+			watch(&w, "INBOX");
+			ask_while_idling(&w, &(struct imap_request){.mailbox = "INBOX",
+						     .command = FETCH_TEXT("1"),
+						     .class = i == 0 ? IMAP_BULK : IMAP_INTERACTIVE,
+						     .ops = i == 0 ? NULL : &world_ops_without_bodies});
+		}
+}
+
+/* A server that loses what comes with DONE isn't asked so again, */
 static void test_what_came_with_done_is_lost(void **unused)
 {
 	struct world w;
@@ -242,24 +273,18 @@ static void test_what_came_with_done_is_lost(void **unused)
 	{
 		w.config.timeout_ms = 600;
 		w.server.scripts[0] = ON INBOX IDLE "C+ DONE\n" ASKED("a", "1") "S: $i OK done\n";
-		w.server.scripts[1] = ON INBOX ASKED("a", "1") BODY("1") "S: $a OK\n" INBOX IDLE "C+ DONE\nW 50\n";
-		w.server.scripts[2] = "H\n";
+		w.server.scripts[1] = ON INBOX ASKED("a", "1")
+			BODY("1") "S: $a OK\n" INBOX IDLE_WAITED_FOR ASKED("b", "2") BODY("2") "S: $b OK\n";
 		watch(&w, "INBOX");
 		until_watching(&w);
 		world_ask(&w, "INBOX", FETCH_TEXT("1"));
 		world_run(&w);
 		assert_int_equal(w.asks[0].code, 0);
-		until_watching(&w);
-		/* it would be wrong before the end of the script, which is silence */
-		world_ask(&w, "INBOX", FETCH_TEXT("2"));
-		world_run_ms(&w, 40);
-		assert_string_equal(w.server.wrong->str, "");
-		imap_client_watch(w.client, NULL, NULL, NULL);
-		world_run(&w);
+		ask_while_idling(&w, &(struct imap_request){.mailbox = "INBOX", .command = FETCH_TEXT("2")});
 	}
 }
 
-/* … nor one that doesn't understand it. */
+/* nor one that doesn't understand it, */
 static void test_what_came_with_done_is_bad(void **unused)
 {
 	struct world w;
@@ -268,8 +293,28 @@ static void test_what_came_with_done_is_bad(void **unused)
 	{
 		w.server.scripts[0] = ON INBOX IDLE
 			"C+ DONE\n" ASKED("a", "1") "S: $i OK done\nS: $a BAD what?\n" ASKED("b", "1")
-				BODY("1") "S: $b OK\n" INBOX IDLE "C+ DONE\nW 50\nS: $i OK done\n" ASKED("c", "2")
-					BODY("2") "S: $c OK\n" INBOX IDLE;
+				BODY("1") "S: $b OK\n" INBOX IDLE_WAITED_FOR ASKED("c", "2") BODY("2") "S: $c OK\n";
+		watch(&w, "INBOX");
+		until_watching(&w);
+		world_ask(&w, "INBOX", FETCH_TEXT("1"));
+		world_run(&w);
+		assert_int_equal(w.asks[0].code, 0);
+		ask_while_idling(&w, &(struct imap_request){.mailbox = "INBOX", .command = FETCH_TEXT("2")});
+	}
+}
+
+/* nor one that hangs up: the first time the connection may have been dead. */
+static void test_what_came_with_done_ends_the_connection(void **unused)
+{
+	struct world w;
+
+	FOR_EACH_CUT(w)
+	{
+		w.server.scripts[0] = ON INBOX IDLE "C+ DONE\n" ASKED("a", "1") "X\n";
+		w.server.scripts[1] = ON INBOX ASKED("a", "1") BODY("1") "S: $a OK\n" INBOX IDLE
+									 "C+ DONE\n" ASKED("b", "2") "X\n";
+		w.server.scripts[2] = ON INBOX ASKED("b", "2")
+			BODY("2") "S: $b OK\n" INBOX IDLE_WAITED_FOR ASKED("c", "3") BODY("3") "S: $c OK\n";
 		watch(&w, "INBOX");
 		until_watching(&w);
 		world_ask(&w, "INBOX", FETCH_TEXT("1"));
@@ -277,11 +322,29 @@ static void test_what_came_with_done_is_bad(void **unused)
 		assert_int_equal(w.asks[0].code, 0);
 		until_watching(&w);
 		world_ask(&w, "INBOX", FETCH_TEXT("2"));
-		world_run_ms(&w, 30);
-		assert_null(strstr(w.server.log->str, "FETCH 2"));
 		world_run(&w);
 		assert_int_equal(w.asks[1].code, 0);
+		ask_while_idling(&w, &(struct imap_request){.mailbox = "INBOX", .command = FETCH_TEXT("3")});
+	}
+}
+
+/* Who has called it back has it, whoever could go on sooner. */
+static void test_who_called_comes_first(void **unused)
+{
+	struct world w;
+
+	FOR_EACH_CUT(w)
+	{
+		w.server.scripts[0] = ON INBOX IDLE DONE EXAMINE("\"Sent\"", "9") ASKED("a", "2")
+			BODY("2") "S: $a OK\n" INBOX ASKED("b", "1") BODY("1") "S: $b OK\n";
+		watch(&w, "INBOX");
 		until_watching(&w);
+		world_ask(&w, "Sent", FETCH_TEXT("2"));
+		world_ask(&w, "INBOX", FETCH_TEXT("1"));
+		world_run(&w);
+		assert_int_equal(w.asks[0].code, 0);
+		assert_int_equal(w.asks[1].code, 0);
+		imap_client_watch(w.client, NULL, NULL, NULL);
 	}
 }
 
@@ -818,6 +881,9 @@ static int run_all(void)
 		TEST(test_asked_right_behind_done),
 		TEST(test_what_came_with_done_is_lost),
 		TEST(test_what_came_with_done_is_bad),
+		TEST(test_what_came_with_done_ends_the_connection),
+		TEST(test_who_called_comes_first),
+		TEST(test_all_else_waits_for_the_end_of_idle),
 		TEST(test_bulk_work_stays_behind_who_called),
 		TEST(test_renumbered_at_the_end_of_idle),
 		TEST(test_another_mailbox_waits_for_the_end_of_idle),
