@@ -12,7 +12,8 @@ import pathlib
 import subprocess
 import time
 
-PAUSE_S = 0.1
+POLL_S = 0.005  # nothing tells when the walk begins
+PAUSE_S = 0.1  # apart enough that they aren't a load of their own
 
 
 def cat(mount, uid):
@@ -33,7 +34,7 @@ def beside_tar(mount, uids):
             subprocess.Popen(["wc", "-c"], stdin=tar.stdout, stdout=subprocess.PIPE) as count:
         tar.stdout.close()
         while tar.poll() is None and counter(mount, "bodies_prefetched") < 50:
-            time.sleep(0.005)
+            time.sleep(POLL_S)
         for uid in uids:
             missed = counter(mount, "cache_misses")
             took = cat(mount, uid)
