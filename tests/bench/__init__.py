@@ -4,6 +4,7 @@
     __main__.py   options, the runs, the table
     rows.py       what is measured: one function a kind of work, one Row a line of the table
     stage.py      servers, mailboxes, lines with a delay, homes for mailtree
+    line.c        a line of a length and a width; test_line.py tries it
     invented.py   a server of a million messages that nobody has written
     rivals.py     runs the bare protocol, mbsync and local programs
     bare.py       the bare protocol, a program of its own

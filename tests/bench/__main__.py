@@ -23,6 +23,7 @@ BIG, HUGE = 10, 100
 def options_of(arguments):
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("--binary", required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--line", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--rows", metavar="NAME,…",
                         help="only these; * and ? match; see --list (all but those of a million messages)")
     parser.add_argument("--messages", type=int, metavar="N",
@@ -72,7 +73,7 @@ def machine():
 
 def run(options, folder):
     chosen = choose(options.rows)
-    with Stage(folder, options.binary) as stage:
+    with Stage(folder, options.binary, options.line) as stage:
         boxes = {}
         for row in chosen:
             if row.huge:

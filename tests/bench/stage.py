@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the bench plays on: Dovecot, mailboxes, lines of a length and a width, homes for mailtree.
 
-    with Stage(folder, binary) as stage:
+    with Stage(folder, binary, line_binary) as stage:
         box = stage.mailbox(10_000, 16_384)        # before start(): .user, .messages, .bytes, .cur (its files)
         stage.start()
-        with stage.line(Line(rtt_ms=50)) as port: …            # RTT 0 goes to Dovecot itself
+        with stage.line(Line(rtt_ms=50)) as port: …            # through line.c; RTT 0 goes to Dovecot itself
         with stage.mounted(box, port, "sizes=…") as mount: …
 
 Caches and Maildirs of all runs stay until the stage ends: deleting 10,000 files makes the next creations slow for
@@ -54,7 +54,7 @@ class Mailbox:
 
 
 class Stage:
-    def __init__(self, folder, binary):
+    def __init__(self, folder, binary, line_binary):
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         # The server's user must get to its mail.
@@ -69,6 +69,7 @@ class Stage:
         self._forget_runs()
         self.runs.mkdir()
         self.binary = pathlib.Path(binary).resolve()
+        self.line_binary = pathlib.Path(line_binary).resolve()
         self.ca = CertificateAuthority(self.folder / "ca")
         self.certificate = self.ca.issue("imap")
         # Nobody signs in by token here.
@@ -130,16 +131,25 @@ class Stage:
     def line(self, line):
         """The port to connect to."""
         if line == Line():
-            # Not even a proxy without delay: it would share the processor with those who are measured.
+            # Not even a line without delay: it would share the processor with those who are measured.
             yield self.dovecot.port
             return
-        tls, lies = None, ()
-        if line.exchange:
-            tls = ProxyTls(self.ca.server_context(self.certificate), self.ca.client_context())
-            lies = rules.exchange_like(throttle_ms=line.throttle_ms or None)
-        with Proxy(self.dovecot.port, rtt_ms=line.rtt_ms, bits_per_s=line.bits_per_s or None, tls=tls,
-                   rules=lies) as proxy:
-            yield proxy.port
+        with contextlib.ExitStack() as stack:
+            far = self.dovecot.port
+            if line.exchange:
+                tls = ProxyTls(self.ca.server_context(self.certificate), self.ca.client_context())
+                lies = rules.exchange_like(throttle_ms=line.throttle_ms or None)
+                far = stack.enter_context(Proxy(far, tls=tls, rules=lies)).port
+            yield stack.enter_context(self._distance(far, line))
+
+    @contextlib.contextmanager
+    def _distance(self, port, line):
+        with subprocess.Popen([self.line_binary, str(port), str(line.rtt_ms), str(line.bits_per_s)],
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            try:
+                yield int(process.stdout.readline())
+            finally:
+                process.stdin.close()
 
     # mailtree
 
