@@ -12,6 +12,8 @@ import pathlib
 import subprocess
 import time
 
+from . import measure
+
 POLL_S = 0.005  # nothing tells when the walk begins
 PAUSE_S = 0.1  # apart enough that they aren't a load of their own
 
@@ -30,9 +32,7 @@ def counter(mount, name):
 
 def beside_tar(mount, uids):
     seconds = []
-    with subprocess.Popen(["tar", "cf", "-", "-C", str(mount), "INBOX"], stdout=subprocess.PIPE) as tar, \
-            subprocess.Popen(["wc", "-c"], stdin=tar.stdout, stdout=subprocess.PIPE) as count:
-        tar.stdout.close()
+    with subprocess.Popen(measure.tar_command("-C", mount, "INBOX"), stderr=subprocess.PIPE) as tar:
         while tar.poll() is None and counter(mount, "bodies_prefetched") < 50:
             time.sleep(POLL_S)
         for uid in uids:
@@ -44,8 +44,8 @@ def beside_tar(mount, uids):
             if counter(mount, "cache_misses") > missed:
                 seconds.append(took)
             time.sleep(PAUSE_S)
-        archive_bytes = int(count.stdout.read())
-    return {"seconds": seconds, "archive_bytes": archive_bytes}
+        errors = tar.stderr.read()
+    return {"seconds": seconds, "archive_bytes": measure.archive_bytes(errors)}
 
 
 def main():

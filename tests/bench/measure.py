@@ -89,9 +89,18 @@ def read_all(program, directory):
     if program == "grep":
         # Nothing is found: each octet was looked at.
         return run(["grep", "-rF", "a-needle-that-is-nowhere", directory], allowed=(1,)).seconds, None
-    # To nothing, as the bare protocol reads. Not /dev/null: GNU tar knows that, and doesn't read what would go there.
-    ran = run(["tar", "cf", "/dev/zero", "--totals", "-C", directory.parent, directory.name])
-    return ran.seconds, int(re.search(rb"Total bytes written: (\d+)", ran.errors)[1])
+    ran = run(tar_command("-C", directory.parent, directory.name))
+    return ran.seconds, archive_bytes(ran.errors)
+
+
+def tar_command(*words):
+    """To nothing, as the bare protocol reads. Not to /dev/null: GNU tar knows that, and reads nothing then."""
+    return ["tar", "cf", "/dev/zero", "--totals", *words]
+
+
+def archive_bytes(errors):
+    """What tar says at its end."""
+    return int(re.search(rb"Total bytes written: (\d+)", errors)[1])
 
 
 def drop_page_cache():

@@ -352,11 +352,11 @@ def huge_walk(stage, mailbox, sheet, runs):
             list_file = stage.new_folder("walk") / "names"
             list_file.write_text("".join(f"{name}\n" for name in names))
             meter = Meter(mount)
-            ran = measure.run(["bash", "-c", 'set -o pipefail; tar cf - -C "$0" -T "$1" | wc -c', str(mount / "INBOX"),
-                               str(list_file)])
+            ran = measure.run(measure.tar_command("-C", mount / "INBOX", "-T", list_file))
             facts = meter.facts()
-            if facts["bodies_fetched"] < HUGE_WALK or int(ran.output) < HUGE_WALK * 1024:
-                raise measure.Failed(f"{facts['bodies_fetched']} bodies fetched, {int(ran.output)} octets of archive")
+            written = measure.archive_bytes(ran.errors)
+            if facts["bodies_fetched"] < HUGE_WALK or written < HUGE_WALK * 1024:
+                raise measure.Failed(f"{facts['bodies_fetched']} bodies fetched, {written} octets of archive")
             sheet.note(MAILTREE, ran.seconds, **facts)
 
 
