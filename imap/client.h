@@ -194,3 +194,5 @@ struct imap_client_state {
 	struct error last_error; /* code 0 = none since the last success */
 };
 void imap_client_state(const struct imap_client *client, struct imap_client_state *state_out);
+/* Bulk requests for one mailbox that could be on the wire now, by the connections that there are; at least 1. */
+uint32_t imap_client_bulk_at_once(const struct imap_client *client);

@@ -51,6 +51,18 @@ static uint32_t bulk_most(const struct pass *pass)
 	return pass->allowed > 1 ? pass->allowed - 1 : 1;
 }
 
+uint32_t imap_client_bulk_at_once(const struct imap_client *client)
+{
+	uint32_t ready = 0;
+
+	if (client->depth > 1)
+		return client->depth;
+	for (guint i = 0; i < client->members->len; i++)
+		ready += ((const struct member *)client->members->pdata[i])->state == MEMBER_READY;
+	/* one of several is kept free */
+	return MAX(ready, 2) - 1;
+}
+
 /*
  * One connection carries as much as several where commands can be pipelined, and costs both sides less. But it may be
  * the connection that is slow, and not the line. So while bulk work goes on one more is tried, and another one for as

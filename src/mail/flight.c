@@ -7,9 +7,12 @@
 
 #define GROWTH 2u /* octets more for each that came soon: threefold in a round trip */
 
-void flight_begin(struct flight *flight)
+void flight_begin(struct flight *flight, uint64_t bytes_per_s)
 {
-	*flight = (struct flight){.most_bytes = FLIGHT_BYTES_FIRST, .round_trip_ms = UINT64_MAX};
+	uint64_t meant_bytes = MIN(bytes_per_s, FLIGHT_BYTES_FIRST_MAX * 1000ull) * FLIGHT_MS / 1000;
+
+	*flight = (struct flight){.most_bytes = CLAMP(meant_bytes, FLIGHT_BYTES_FIRST, FLIGHT_BYTES_FIRST_MAX),
+		.round_trip_ms = UINT64_MAX};
 }
 
 void flight_answered(struct flight *flight, uint64_t after_ms)

@@ -212,6 +212,8 @@ struct mail {
 	struct loop_timer *walk_timer;
 	GQueue walks;           /* struct walk *: the active ones, each in its turn */
 	uint64_t walk_ended_ms; /* when one reached the end of its folder */
+	/* what the line brought when it was measured last, and when that was; 0 = never */
+	uint64_t line_bytes_per_s, line_ms;
 
 	GQueue searches;              /* loop only; struct search *: under way, the first ones running */
 	pthread_mutex_t results_lock; /* innermost */
@@ -401,4 +403,6 @@ void walk_hit(struct mail *mail, struct mail_folder *folder, uint32_t uid);     
 void walk_arrived(struct mail *mail, struct mail_folder *folder, uint64_t bytes, uint64_t asked_ms, bool well);
 /* The first octets of a fetch have come, so long after it was asked for. */
 void walk_answered(struct mail_folder *folder, uint64_t after_ms);
+/* So much came in so long, of something else than a walk: what a walk that begins soon may ask for. */
+void walk_line_measured(struct mail *mail, uint64_t bytes, uint64_t ms);
 void walk_free(struct mail_folder *folder);

@@ -27,13 +27,16 @@
 #define WINDOW_NEXT_BYTES (4u << 20)    /* … in a folder that follows one that was walked to its end */
 #define WINDOW_PROVED_BYTES (16u << 20) /* … and when the reader has followed so far: */
 #define PROVED_MESSAGES 8u
+#define WINDOW_FIRST_SHARE 8u /* of a second of a line that is known to be fast, up to the next one's */
 #define WINDOW_MAX_BYTES (64u << 20)
 #define WINDOW_GROWTH 4u /* when the reader has followed through half of it */
 #define WINDOW_SECONDS 4u
 #define JOB_BYTES_MIN (256u << 10)
 #define JOB_BYTES_MAX (8u << 20)
 #define JOB_MESSAGES_MAX 2000u
-#define JOBS 4u /* commands that what is under way is asked for by: the server has its next one always */
+#define JOBS 4u /* commands that what is under way is asked for by, at most: the server has its next one always */
+#define LINE_BYTES_MIN (512u << 10) /* less says nothing of a line */
+#define LINE_KNOWN_MS 60000u
 #define SAMPLE_MS 250u
 #define HITS_A_LOOK 8u
 #define STRAYS_MAX 3u /* misses elsewhere, and none on the way: nobody goes this way */
@@ -111,8 +114,24 @@ static void skip_cached(struct walk *walk)
 	}
 }
 
+void walk_line_measured(struct mail *mail, uint64_t bytes, uint64_t ms)
+{
+	if (bytes < LINE_BYTES_MIN)
+		return;
+	mail->line_bytes_per_s = bytes * 1000 / MAX(ms, 1);
+	mail->line_ms = clock_ms();
+}
+
+/* What the line brought lately in a second; 0 = unknown. */
+static uint64_t line_rate(const struct mail *mail)
+{
+	return clock_ms() - mail->line_ms < LINE_KNOWN_MS ? mail->line_bytes_per_s : 0;
+}
+
 static void walk_begin(struct walk *walk, bool names, bool down, uint64_t window_bytes)
 {
+	uint64_t rate_bytes = line_rate(walk->mail);
+
 	walk->order = order_make(walk->folder->listing, names, down);
 	walk->active = order_find(&walk->order, walk->recent[0], &walk->reader);
 	if (!walk->active) {
@@ -124,8 +143,8 @@ static void walk_begin(struct walk *walk, bool names, bool down, uint64_t window
 	walk->ahead_bytes = walk->followed_bytes = 0;
 	walk->followed = 0;
 	walk->rate_bytes = walk->sample_bytes = 0;
-	flight_begin(&walk->flight);
-	walk->window_bytes = window_bytes;
+	flight_begin(&walk->flight, rate_bytes);
+	walk->window_bytes = CLAMP(rate_bytes / WINDOW_FIRST_SHARE, window_bytes, WINDOW_NEXT_BYTES);
 	walk->sample_ms = walk->seen_ms = clock_ms();
 	g_queue_push_tail(&walk->mail->walks, walk);
 	atomic_store(&walk->folder->walk_uid, walk->recent[0]);
@@ -163,9 +182,13 @@ static uint64_t window_now(const struct walk *walk)
 	return MIN(walk->window_bytes, MAX(walk->rate_bytes * WINDOW_SECONDS, WINDOW_FIRST_BYTES));
 }
 
+/* What waits for the next connection would leave a server that takes one command at a time idle for a round trip. */
 static uint64_t job_most(const struct walk *walk)
 {
-	return CLAMP(MIN(window_now(walk), walk->flight.most_bytes) / JOBS, JOB_BYTES_MIN, JOB_BYTES_MAX);
+	struct mail_source *source = walk->mail->source;
+	uint64_t jobs = CLAMP(source->ops->bulk_at_once(source), 1, JOBS);
+
+	return CLAMP(MIN(window_now(walk), walk->flight.most_bytes) / jobs, JOB_BYTES_MIN, JOB_BYTES_MAX);
 }
 
 static void rate_note(struct walk *walk, uint64_t bytes)

@@ -446,6 +446,11 @@ static void source_status(struct mail_source *base, struct source_status *status
 	};
 }
 
+static uint32_t source_bulk_at_once(const struct mail_source *base)
+{
+	return imap_client_bulk_at_once(((const struct source_imap *)base)->client);
+}
+
 static void source_retry_now(struct mail_source *base)
 {
 	struct source_imap *source = (struct source_imap *)base;
@@ -474,6 +479,7 @@ static const struct mail_source_ops source_imap_ops = {
 	.sync = source_imap_sync,
 	.fetch = source_fetch,
 	.cancel_fetch = source_cancel_fetch,
+	.bulk_at_once = source_bulk_at_once,
 	.watch = source_watch,
 	.search = source_imap_search,
 	.status = source_status,

@@ -254,6 +254,16 @@ static void parks_end(struct sync *sync, bool shown, int code, const struct erro
 	park_all_again(sync->mail, &later);
 }
 
+static void line_measure(const struct sync *sync)
+{
+	struct source_status status;
+
+	if (!sync->listed_from_ms)
+		return;
+	sync->mail->source->ops->status(sync->mail->source, &status);
+	walk_line_measured(sync->mail, status.bytes_in - sync->listed_from_bytes, clock_ms() - sync->listed_from_ms);
+}
+
 /* `problem` with a code that isn't 0. */
 static void check_end(struct sync *sync, bool shown, bool changed, int code, const struct error *problem)
 {
@@ -316,6 +326,7 @@ static void on_done(void *ctx, int code, const struct error *err)
 		return;
 	}
 	if (!code) {
+		line_measure(sync);
 		changed = apply(sync);
 	} else {
 		mail_note_error(mail, &problem, "folder %s", folder->raw);

@@ -15,6 +15,8 @@ struct sync {
 	struct source_sync_job job;
 	struct source_state state;
 	uint64_t started_ms;
+	/* After a reset: when the first message came, and what the source had heard by then. 0 = none yet. */
+	uint64_t listed_from_ms, listed_from_bytes;
 	bool reset;
 	uint32_t old_uidvalidity; /* before a reset */
 	bool other;               /* known messages turned out to be others */

@@ -2,6 +2,7 @@
 /* What the source tells in a check of a folder is gathered beside the listing; rows go to the index as they come, in
  * batches. */
 #include "src/base/limits.h"
+#include "src/base/loop.h"
 #include "src/mail/sync.h"
 #include "src/mime/mime.h"
 
@@ -54,6 +55,7 @@ static void on_opened(void *ctx, const struct source_state *state, bool reset)
 
 	sync->state = *state;
 	sync->reset = reset;
+	sync->listed_from_ms = 0;
 	if (reset) {
 		struct mail_folder *folder = sync->folder;
 		struct cache_folder row;
@@ -113,6 +115,18 @@ static void name_add(struct sync *sync, const struct source_message *source)
 	g_array_append_val(sync->named, named);
 }
 
+/* A listing is long enough to tell how fast the line is. */
+static void listing_begins(struct sync *sync)
+{
+	struct source_status status;
+
+	if (!sync->reset || sync->listed_from_ms)
+		return;
+	sync->mail->source->ops->status(sync->mail->source, &status);
+	sync->listed_from_ms = clock_ms();
+	sync->listed_from_bytes = status.bytes_in;
+}
+
 static void on_message(void *ctx, const struct source_message *source)
 {
 	struct sync *sync = ctx;
@@ -122,6 +136,7 @@ static void on_message(void *ctx, const struct source_message *source)
 	                                                          : listing_find(sync->folder->listing, source->uid);
 	struct cache_message message;
 
+	listing_begins(sync);
 	if (known) {
 		/* asked for from UIDNEXT on, `*` gives the last one in any case; or it is to be seen whether it is that
 		 */

@@ -198,7 +198,8 @@ static void list(struct mail_source *source, struct source_list_job *job)
 	post(self(source), serve_list, job);
 }
 
-static void tell_message(const struct source_sync_job *job, const struct fake_message *message)
+static void tell_message(
+	struct fake_source *fake, const struct source_sync_job *job, const struct fake_message *message)
 {
 	g_autofree char *header = g_strdup_printf(
 		"From: <user%u@example.org>\r\nSubject: number %u, привіт\r\n\r\n", message->uid, message->uid);
@@ -211,6 +212,7 @@ static void tell_message(const struct source_sync_job *job, const struct fake_me
 		.emailid = message->emailid};
 
 	job->message(job->ctx, &told);
+	fake->heard_bytes += fake->listed_bytes;
 }
 
 static void tell_folder(struct fake_source *fake, struct source_sync_job *job, struct fake_folder *folder)
@@ -227,7 +229,7 @@ static void tell_folder(struct fake_source *fake, struct source_sync_job *job, s
 
 		imap_set_add(&all, message->uid, message->uid);
 		if (reset || message->uid >= job->known.uidnext)
-			tell_message(job, message);
+			tell_message(fake, job, message);
 		else if (job->flags_from && message->uid >= job->flags_from)
 			job->flags_of(job->ctx, message->uid, message->flags, NULL);
 		for (unsigned probe = 0; job->identify && probe < G_N_ELEMENTS(job->probes); probe++)
@@ -600,9 +602,15 @@ void fake_release(struct fake_source *fake)
 
 /* ---- life ---- */
 
+static uint32_t bulk_at_once(const struct mail_source *source)
+{
+	return ((const struct fake_source *)source)->bulk_at_once;
+}
+
 static void status(struct mail_source *source, struct source_status *status_out)
 {
-	*status_out = (struct source_status){.signed_in = !self(source)->signed_out};
+	*status_out = (struct source_status){
+		.signed_in = !self(source)->signed_out, .bytes_in = self(source)->heard_bytes};
 }
 
 static void retry_now(struct mail_source *source)
@@ -628,6 +636,7 @@ static const struct mail_source_ops ops = {
 	.sync = sync_folder,
 	.fetch = fetch,
 	.cancel_fetch = cancel_fetch,
+	.bulk_at_once = bulk_at_once,
 	.watch = watch,
 	.search = search,
 	.status = status,
@@ -642,6 +651,7 @@ struct fake_source *fake_new(struct loop *loop)
 
 	fake->source.ops = &ops;
 	fake->loop = loop;
+	fake->bulk_at_once = 4;
 	/* what a job is told makes the model ask for more, at once */
 	pthread_mutexattr_init(&attributes);
 	pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_RECURSIVE);

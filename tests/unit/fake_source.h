@@ -60,6 +60,8 @@ struct fake_source {
 	atomic_uint early_uid, early_flags; /* what a check tells first of all of this one's flags; 0 = nothing */
 	atomic_uint syncs_wait_fetches;     /* checks end only after so many fetches */
 	size_t piece_bytes;                 /* octets come so many at a time; 0 = all at once */
+	uint64_t listed_bytes, heard_bytes; /* what a message costs in a listing; what has come so */
+	uint32_t bulk_at_once;
 	atomic_uint sessions, lists, syncs, fetches, bulk_fetches, searches;
 	char *watched; /* the folder's name; NULL = none */
 	source_told_fn told;

@@ -647,20 +647,60 @@ static void test_noprefetch_fetches_what_is_read(void **state)
 	assert_int_equal(0, f->fake->bulk_fetches);
 }
 
-static void test_the_first_window_is_small(void **state)
+static guint asked(struct fixture *f)
 {
-	struct fixture *f = start_walk(state, 100, 100000);
-	guint asked;
+	guint count;
 
+	fake_lock(f->fake);
+	count = f->fake->asked->len;
+	fake_unlock(f->fake);
+	return count;
+}
+
+/* The window of a reader who has read two: so many of 100 kB are asked for, and no more. */
+static void assert_first_window(struct fixture *f, guint messages, guint commands)
+{
 	fixture_mount(f);
 	open_inbox(f);
 	f->fake->holds = false;
 	walk(f);
-	fake_lock(f->fake);
-	asked = f->fake->asked->len;
-	fake_unlock(f->fake);
-	/* 1 MiB ahead of a reader who has read two: a dozen of 100 kB, and one that crosses the bound */
-	assert_in_range(asked, 3, 2 + 11 + 3);
+	for (unsigned i = 0; i < 1000 && asked(f) < 2 + messages; i++)
+		g_usleep(10000);
+	assert_int_equal(2 + messages, asked(f));
+	assert_int_equal(commands, f->fake->bulk_fetches);
+}
+
+/* Each command has one that crosses its bound, a quarter of the window. */
+#define SMALL_WINDOW 12u
+
+static void test_the_first_window_is_small(void **state)
+{
+	assert_first_window(start_walk(state, 100, 100000), SMALL_WINDOW, 4);
+}
+
+static void test_the_first_window_of_a_fast_line_is_larger(void **state)
+{
+	struct fixture *f = start_walk(state, 100, 100000);
+
+	/* 10 MB in no time */
+	f->fake->listed_bytes = 100000;
+	assert_first_window(f, 44, 4);
+}
+
+static void test_a_short_listing_says_nothing_of_the_line(void **state)
+{
+	struct fixture *f = start_walk(state, 100, 100000);
+
+	f->fake->listed_bytes = 5000;
+	assert_first_window(f, SMALL_WINDOW, 4);
+}
+
+static void test_one_command_where_the_server_takes_one_at_a_time(void **state)
+{
+	struct fixture *f = start_walk(state, 100, 100000);
+
+	f->fake->bulk_at_once = 1;
+	assert_first_window(f, 11, 1);
 }
 
 /* The folder "Second", listed, as that of the fixture. */
@@ -959,6 +999,9 @@ int main(void)
 		cmocka_unit_test_teardown(test_a_few_at_random_are_no_walk, fixture_teardown),
 		cmocka_unit_test_teardown(test_noprefetch_fetches_what_is_read, fixture_teardown),
 		cmocka_unit_test_teardown(test_the_first_window_is_small, fixture_teardown),
+		cmocka_unit_test_teardown(test_the_first_window_of_a_fast_line_is_larger, fixture_teardown),
+		cmocka_unit_test_teardown(test_a_short_listing_says_nothing_of_the_line, fixture_teardown),
+		cmocka_unit_test_teardown(test_one_command_where_the_server_takes_one_at_a_time, fixture_teardown),
 		cmocka_unit_test_teardown(test_a_walk_ends_with_its_folder, fixture_teardown),
 		cmocka_unit_test_teardown(test_who_waits_learns_that_the_folder_has_gone, fixture_teardown),
 		cmocka_unit_test_teardown(test_what_comes_ahead_is_offered, fixture_teardown),

@@ -27,7 +27,7 @@ static void line_begin(struct line *line, double round_trip_ms, double bytes_per
 {
 	*line = (struct line){.round_trip_ms = round_trip_ms, .bytes_per_ms = bytes_per_s / 1000};
 	g_queue_init(&line->asked);
-	flight_begin(&line->flight);
+	flight_begin(&line->flight, 0);
 	flight_answered(&line->flight, (uint64_t)round_trip_ms);
 }
 
@@ -124,11 +124,30 @@ static void test_a_silence_is_recovered_from(void **state)
 	line_end(&line);
 }
 
+static void test_begins_with_what_the_line_is_known_to_bring(void **state)
+{
+	static const struct {
+		uint64_t rate_bytes, most_bytes;
+	} cases[] = {
+		{0, FLIGHT_BYTES_FIRST},
+		{2500000, FLIGHT_BYTES_FIRST},
+		{10000000, 10000000ull * FLIGHT_MS / 1000},
+		{100000000, FLIGHT_BYTES_FIRST_MAX},
+		{UINT64_MAX, FLIGHT_BYTES_FIRST_MAX},
+	};
+	struct flight flight;
+
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		flight_begin(&flight, cases[i].rate_bytes);
+		assert_int_equal(cases[i].most_bytes, flight.most_bytes);
+	}
+}
+
 static void test_bounds(void **state)
 {
 	struct flight flight;
 
-	flight_begin(&flight);
+	flight_begin(&flight, 0);
 	flight_arrived(&flight, UINT64_MAX, 0);
 	assert_int_equal(FLIGHT_BYTES_MAX, flight.most_bytes);
 	flight_arrived(&flight, UINT64_MAX, UINT32_MAX);
@@ -149,6 +168,7 @@ int main(void)
 		cmocka_unit_test(test_a_slow_line_isnt_filled),
 		cmocka_unit_test(test_a_line_that_became_slow_is_let_empty),
 		cmocka_unit_test(test_a_silence_is_recovered_from),
+		cmocka_unit_test(test_begins_with_what_the_line_is_known_to_bring),
 		cmocka_unit_test(test_bounds),
 	};
 
