@@ -544,8 +544,8 @@ void imap_client_free(struct imap_client *client)
 
 		if (member->state == MEMBER_READY)
 			member_logout(member);
-		if (member->conn)
-			conn_abandon(member->conn); /* its commands lie in the jobs */
+		if (member_conn(member))
+			conn_abandon(member_conn(member)); /* its commands lie in the jobs */
 		queue_forget(&member->flight);
 		member_free(member);
 	}

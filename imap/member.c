@@ -19,11 +19,16 @@ static struct job *oldest(const struct member *member)
 	return member->flight.head ? member->flight.head->data : NULL;
 }
 
+struct conn *member_conn(const struct member *member)
+{
+	return member->conn ? member->conn : session_conn(member->session);
+}
+
 /* The slowness is measured anew: from the first of a pipeline, and from each answer. */
 static void window_begin(struct member *member)
 {
 	member->progress_ms = member->window_ms = client_now(member->client);
-	member->window_bytes = conn_bytes_in(member->conn);
+	member->window_bytes = conn_bytes_in(member_conn(member));
 }
 
 /* ---- EXAMINE ---- */
@@ -209,6 +214,11 @@ static void refused(struct job *job, const struct imap_response *tagged, bool ex
 		job_again(job);
 		return;
 	}
+	if (tagged->status == IMAP_BAD && job->early) {
+		client->early_off = true;
+		job_again(job);
+		return;
+	}
 	if (tagged->status == IMAP_BAD && job->pipelined && !job->alone) {
 		depth_fall(client, job);
 		return;
@@ -276,7 +286,7 @@ static void command_send(struct member *member, struct job *job)
 		error_set(&err, ERR_FAILED, "a command of %zu bytes: longer than servers take", length);
 	else if (!allow_command(request->command, length, ALLOW_REQUEST))
 		error_set(&err, ERR_FAILED, "a command that isn't on the list of those that only read");
-	else if (conn_command_send(member->conn, &job->command, &command_ops, job, request->command, length))
+	else if (conn_command_send(member_conn(member), &job->command, &command_ops, job, request->command, length))
 		error_set(&err, ERR_FAILED, "too many commands in flight");
 	if (err.code) {
 		job_end(job, err.code, &err);
@@ -285,7 +295,7 @@ static void command_send(struct member *member, struct job *job)
 	g_free(job->asked);
 	job->asked = g_strdup(request->command);
 	job->sent = true;
-	conn_flush(member->conn);
+	conn_flush(member_conn(member));
 }
 
 void member_take(struct member *member, struct job *job)
@@ -297,10 +307,11 @@ void member_take(struct member *member, struct job *job)
 	member->bulk += job->class == IMAP_BULK;
 	job->pipelined = !first;
 	job->behind_done = member->idle == IDLE_LEAVING;
+	job->early = member->state == MEMBER_CONNECTING;
 	if (first) {
 		window_begin(member);
 		member->was_idle = clock_ms() - member->idle_since_ms >= IDLE_DOUBT_MS;
-		member->bytes_seen = conn_bytes_in(member->conn);
+		member->bytes_seen = conn_bytes_in(member_conn(member));
 	} else {
 		for (GList *link = member->flight.head; link; link = link->next)
 			((struct job *)link->data)->pipelined = true;
@@ -522,8 +533,8 @@ void member_end(struct member *member, enum member_blame blame, const struct err
 		client->watch.waits_for_end = true;
 	member->examining = member->body_job = NULL;
 	watch_member_ended(member);
-	if (member->conn)
-		conn_abandon(member->conn);
+	if (member_conn(member))
+		conn_abandon(member_conn(member));
 	g_ptr_array_remove(client->members, member);
 	client_bury(client, member);
 	/* callbacks may cancel any of them: nothing but the queues is relied on */
@@ -681,19 +692,41 @@ bool member_tick(struct member *member, uint64_t now_ms)
 
 /* ---- the beginning ---- */
 
+static void signed_in(struct member *member)
+{
+	member->capabilities = session_capabilities(member->session);
+	member->enabled = session_is_enabled(member->session);
+	member->generation = session_generation(member->session);
+	if (!member->number)
+		member->number = ++member->client->sessions;
+	if (!member->flight.length)
+		member->idle_since_ms = clock_ms();
+}
+
+static void on_early(void *ctx)
+{
+	struct member *member = ctx;
+
+	signed_in(member);
+	client_kick(member->client);
+}
+
+static void on_early_response(void *ctx, const struct imap_response *response)
+{
+	pass_on(ctx, response);
+}
+
 static void on_ready(void *ctx)
 {
 	struct member *member = ctx;
 	struct imap_client *client = member->client;
 
+	if (member->state == MEMBER_ENDED)
+		return;
 	member->state = MEMBER_READY;
 	member->conn = session_take(member->session);
 	conn_set_ops(member->conn, &conn_ops, member);
-	member->capabilities = session_capabilities(member->session);
-	member->enabled = session_is_enabled(member->session);
-	member->generation = session_generation(member->session);
-	member->number = ++client->sessions;
-	member->idle_since_ms = clock_ms();
+	signed_in(member);
 	log_info("signed in to %s as %s", client->config.host, client->config.user);
 	client_signed_in(client, member->capabilities);
 	watch_signed_in(client, member);
@@ -702,9 +735,10 @@ static void on_ready(void *ctx)
 static void on_failed(void *ctx, enum session_end end, uint32_t backoff_ms, const struct error *err)
 {
 	struct member *member = ctx;
-
 	struct imap_client *client = member->client;
 
+	if (member->state == MEMBER_ENDED)
+		return;
 	log_info("no connection to %s: %s", client->config.host, err->text);
 	member_end(member, BLAME_NOBODY, err);
 	if (member->for_watch)
@@ -713,7 +747,8 @@ static void on_failed(void *ctx, enum session_end end, uint32_t backoff_ms, cons
 		client_sign_in_failed(client, member, end, backoff_ms, err);
 }
 
-static const struct session_ops session_ops = {.ready = on_ready, .failed = on_failed};
+static const struct session_ops session_ops = {
+	.early = on_early, .response = on_early_response, .ready = on_ready, .failed = on_failed};
 
 struct member *member_open(struct imap_client *client)
 {

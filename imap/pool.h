@@ -46,6 +46,7 @@ struct job {
 	bool behind_done; /* sent before DONE was answered, and nothing of its answer has come */
 	bool telling;     /* inside its `examined` */
 	bool alone;       /* may not be pipelined again */
+	bool early;       /* sent before its session was ready */
 	bool elsewhere;   /* its EXAMINE was refused by a session that knew another mailbox of this name */
 	unsigned tries, garbage;
 	int data_code;          /* what body_data answered */
@@ -71,7 +72,7 @@ struct member {
 	uint64_t opened; /* which one it is of those ever opened */
 	uint32_t number; /* of the session, once signed in */
 	struct session *session;
-	struct conn *conn;
+	struct conn *conn; /* NULL before it is ready */
 	uint32_t capabilities;
 	bool enabled;
 	uint32_t generation; /* of its credential */
@@ -187,6 +188,7 @@ struct imap_client {
 	uint32_t depth;
 	uint32_t depth_before; /* while a BAD is examined: the depth to go back to if pipelining wasn't its cause; else
 	                          0 */
+	bool early_off;        /* nothing is sent before a session is ready: the server refused that */
 	bool proven;           /* the last sign-in succeeded: several may go on at once */
 	uint32_t limit;        /* learned, 0 = none */
 	uint64_t limit_until_ms;
@@ -274,6 +276,8 @@ uint32_t schedule_allowed(const struct imap_client *client); /* connections, now
 
 /* member.c */
 struct member *member_open(struct imap_client *client);
+/* The session's while it signs in; NULL = none yet. */
+struct conn *member_conn(const struct member *member);
 void member_free(struct member *member);
 /* Takes the job over and sends what it needs first. */
 void member_take(struct member *member, struct job *job);

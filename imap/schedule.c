@@ -178,11 +178,21 @@ static bool may_follow_done(const struct pass *pass, const struct member *member
 	       !pass->client->watch.waits_for_end;
 }
 
+/* What needs no mailbox goes with the session's own first commands: who opens a mount waits a round trip less. */
+static bool may_go_early(const struct pass *pass, const struct member *member, const struct job *job)
+{
+	return member->state == MEMBER_CONNECTING && session_takes_early(member->session) && !member->flight.length &&
+	       job->class == IMAP_INTERACTIVE && !job->request->mailbox && pass->client->depth > 1 &&
+	       !pass->client->early_off && fresh_enough(member, job);
+}
+
 static enum rank rank_of(const struct pass *pass, const struct member *member, const struct job *job)
 {
 	const struct job *head = member->flight.head ? member->flight.head->data : NULL;
 	bool must_examine;
 
+	if (may_go_early(pass, member, job))
+		return RANK_IDLE;
 	if (member->state != MEMBER_READY || member->held || member->drop || member->examining ||
 		!fresh_enough(member, job))
 		return RANK_NONE;

@@ -272,6 +272,8 @@ static void step_first(struct session *s)
 		step_put(s, STATE_FIRST_LIST, "LIST \"\" \"\"");
 	ahead_send(s);
 	conn_flush(s->conn);
+	if (session_takes_early(s) && s->ops->early)
+		s->ops->early(s->ctx);
 }
 
 static void first_done(struct session *s, const struct imap_response *tagged)
@@ -461,6 +463,11 @@ static void on_response(void *ctx, const struct imap_response *response)
 		if (response->status == IMAP_BYE)
 			refused(s, response, SESSION_FAILED);
 		break;
+	case IMAP_LIST_RESPONSE:
+	case IMAP_STATUS_RESPONSE:
+		if (s->ops->response)
+			s->ops->response(s->ctx, response);
+		break;
 	default:
 		break;
 	}
@@ -575,6 +582,16 @@ bool session_tick(struct session *s, uint64_t now_ms)
 		timed_out(s, "still not signed in", now_ms - s->began_ms);
 	}
 	return progress;
+}
+
+bool session_takes_early(const struct session *s)
+{
+	return s->ahead_sent && (s->state == STATE_FIRST || s->state == STATE_AHEAD);
+}
+
+struct conn *session_conn(const struct session *s)
+{
+	return s->conn;
 }
 
 struct conn *session_take(struct session *s)

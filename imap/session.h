@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The beginning of a connection: credential, connect, greeting, sign-in, first command, capabilities, ID, ENABLE,
- * COMPRESS. At its end the connection is handed over, ready for requests. Nothing is pipelined here: a challenge
- * would take the next line for its answer.
+ * COMPRESS. At its end the connection is handed over, ready for requests. Until the sign-in has succeeded nothing is
+ * pipelined: a challenge would take the next line for its answer. Behind it, where the server stands that, a request
+ * that needs no mailbox goes with the first commands: `early`.
  *
  * Credentials go over TLS, or to a loopback address.
  */
@@ -35,6 +36,10 @@ enum session_end {
 struct session;
 
 struct session_ops {
+	/* session_takes_early() has become true. May be NULL. */
+	void (*early)(void *ctx);
+	/* LIST and STATUS responses before `ready`: of what was sent early. May be NULL. */
+	void (*response)(void *ctx, const struct imap_response *response);
 	/* Either of these, once. `session` may not be freed from within. */
 	void (*ready)(void *ctx);
 	void (*failed)(void *ctx, enum session_end end, uint32_t backoff_ms, const struct error *err);
@@ -55,6 +60,9 @@ void session_free(struct session *session); /* NULL is fine */
 /* The deadlines; `now_ms` is a clock that stands still while the client may not send. True if something came since. */
 bool session_tick(struct session *session, uint64_t now_ms);
 
+/* Commands may be sent behind the session's own; what it is isn't known for sure before `ready`. */
+bool session_takes_early(const struct session *session);
+struct conn *session_conn(const struct session *session); /* borrowed; NULL = none yet, or taken */
 /* When ready: the connection is the caller's from here on. */
 struct conn *session_take(struct session *session);
 uint32_t session_capabilities(const struct session *session);

@@ -103,7 +103,8 @@ static void test_mechanisms(void **unused)
 			"OK\n" NOOP},
 		{AUTH_BEARER, IMAP_SASL_AUTO,
 			"S: * PREAUTH [CAPABILITY IMAP4rev1 ENABLE CONDSTORE NAMESPACE] hi\nC: n NAMESPACE\n"
-			"C: q ENABLE CONDSTORE\nS: $n BAD what?\nS: $q BAD no\nC: f LIST \"\" \"\"\nS: $f OK\n" NOOP},
+			"C: q ENABLE CONDSTORE\nC: o NOOP\nS: $n BAD what?\nS: $q BAD no\nC: f LIST \"\" \"\"\n"
+			"S: $f OK\nS: $o OK\n"},
 	};
 	struct world w;
 
@@ -139,6 +140,191 @@ static void test_qresync_counts_when_enabled(void **unused)
 		world_run(&w);
 		assert_events(&w.asks[0], "examined 7 0;ok");
 		assert_int_equal(capabilities(&w), IMAP_CAP_CONDSTORE | IMAP_CAP_ENABLE);
+	}
+}
+
+/* ---- what goes with a session's first commands ---- */
+
+#define FIRST_COMMANDS                                                                                                 \
+	"S: * PREAUTH [CAPABILITY IMAP4rev1 ENABLE QRESYNC NAMESPACE] hi\nC: n NAMESPACE\nC: q ENABLE QRESYNC\n"
+#define FIRST_ANSWERS "S: * NAMESPACE NIL NIL NIL\nS: $n OK\nS: * ENABLED QRESYNC\nS: $q OK\n"
+#define LIST_COMMAND "LIST \"\" \"*\""
+#define LIST_ASKED "C: f " LIST_COMMAND "\n"
+#define LISTED "S: * LIST () \"/\" \"a\"\nS: $f OK\n"
+
+static void test_a_listing_goes_with_the_first_commands(void **unused)
+{
+	static const char *const scripts[] = {
+		FIRST_COMMANDS LIST_ASKED FIRST_ANSWERS LISTED,
+		/* in any order */
+		FIRST_COMMANDS LIST_ASKED LISTED "W 5\n" FIRST_ANSWERS,
+		FIRST_COMMANDS LIST_ASKED "S: $n OK\nS: * LIST () \"/\" \"a\"\nS: * ENABLED QRESYNC\nS: $f OK\nW "
+					  "5\nS: $q OK\n",
+	};
+	struct world w;
+
+	for (size_t i = 0; i < G_N_ELEMENTS(scripts); i++)
+		FOR_EACH_CUT(w)
+		{
+			g_autofree char *script = g_strconcat(scripts[i],
+				"C: e EXAMINE \"INBOX\" (QRESYNC (7 42))\nS: * OK [UIDVALIDITY 7] v\nS: $e OK\n", NULL);
+
+			w.server.scripts[0] = script;
+			world_ask(&w, NULL, LIST_COMMAND);
+			world_ask_with(&w,
+				&(struct imap_request){
+					.mailbox = "INBOX", .uidvalidity = 7, .examine = true, .qresync_modseq = 42});
+			world_run(&w);
+			assert_events(&w.asks[0], "list a;ok");
+			assert_events(&w.asks[1], "examined 7 0;ok");
+			assert_int_equal(1, w.asks[0].request.session);
+			assert_int_equal(1, w.asks[1].request.session);
+			assert_int_equal(1, w.server.opened);
+			assert_int_equal(1, w.server.ended);
+		}
+}
+
+static void test_what_waits_for_a_ready_session(void **unused)
+{
+	static const struct {
+		struct imap_request request;
+		uint32_t depth;
+	} cases[] = {
+		{{.mailbox = "INBOX"}, 0},
+		{{.command = "NOOP", .class = IMAP_BULK}, 0},
+		{{.command = "NOOP"}, 1},
+	};
+	struct world w;
+
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++)
+		FOR_EACH_CUT(w)
+		{
+			g_autofree char *script = g_strconcat(
+				FIRST_COMMANDS "W 10\nN\n" FIRST_ANSWERS, i ? NOOP : INBOX, NULL);
+
+			w.config.depth = cases[i].depth;
+			w.server.scripts[0] = script;
+			world_ask_with(&w, &cases[i].request);
+			world_run(&w);
+			assert_int_equal(0, w.asks[0].code);
+			assert_string_equal("", w.server.wrong->str);
+			assert_int_equal(1, w.server.ended);
+		}
+}
+
+/* One at most: what they cost a session that can't be had is little. */
+static void test_one_goes_with_the_first_commands(void **unused)
+{
+	struct world w;
+
+	FOR_EACH_CUT(w)
+	{
+		w.server.scripts[0] = FIRST_COMMANDS LIST_ASKED "W 10\nN\n" FIRST_ANSWERS "C: o NOOP\n" LISTED
+								"S: $o OK\n";
+		world_ask(&w, NULL, LIST_COMMAND);
+		world_ask(&w, NULL, "NOOP");
+		world_run(&w);
+		assert_events(&w.asks[0], "list a;ok");
+		assert_events(&w.asks[1], "ok");
+		assert_string_equal("", w.server.wrong->str);
+	}
+}
+
+static void test_a_session_fails_with_a_listing_under_way(void **unused)
+{
+	static const char *const scripts[] = {
+		FIRST_COMMANDS LIST_ASKED
+		"S: * LIST () \"/\" \"b\"\nS: $n BAD User is authenticated but not connected.\nX\n",
+		FIRST_COMMANDS LIST_ASKED "S: $n OK\nS: * LIST () \"/\" \"b\"\nX\n",
+		FIRST_COMMANDS LIST_ASKED "S: * BYE [UNAVAILABLE] later\nX\n",
+	};
+	struct world w;
+
+	for (size_t i = 0; i < G_N_ELEMENTS(scripts); i++)
+		FOR_EACH_CUT(w)
+		{
+			w.server.scripts[0] = scripts[i];
+			w.server.scripts[1] = FIRST_COMMANDS LIST_ASKED FIRST_ANSWERS LISTED;
+			world_ask(&w, NULL, LIST_COMMAND);
+			world_run(&w);
+			/* what isn't reached fails, as it does without anything under way */
+			assert_events(&w.asks[0], i == 0   ? "list b;restart;list a;ok"
+						  : i == 1 ? "list b;restart;unreachable"
+							   : "restart;unreachable");
+			assert_int_equal(i == 0 ? 2 : 1, w.server.opened);
+		}
+}
+
+static void test_a_listing_that_came_too_early(void **unused)
+{
+	struct world w;
+
+	FOR_EACH_CUT(w)
+	{
+		w.config.connections = 2;
+		w.server.scripts[0] = FIRST_COMMANDS LIST_ASKED FIRST_ANSWERS "S: $f BAD not now\n" LIST_ASKED LISTED;
+		w.server.scripts[1] = FIRST_COMMANDS "W 10\nN\n" FIRST_ANSWERS LIST_ASKED LISTED;
+		world_ask(&w, NULL, LIST_COMMAND);
+		world_run(&w);
+		assert_events(&w.asks[0], "restart;list a;ok");
+		world_ask_with(&w, &(struct imap_request){.command = LIST_COMMAND, .fresh = true});
+		world_run(&w);
+		assert_events(&w.asks[1], "list a;ok");
+		assert_string_equal("", w.server.wrong->str);
+	}
+	/* it wasn't that */
+	FOR_EACH_CUT(w)
+	{
+		w.server.scripts[0] = FIRST_COMMANDS LIST_ASKED FIRST_ANSWERS "S: $f BAD not now\n" LIST_ASKED
+									      "S: $f BAD never\n";
+		world_ask(&w, NULL, LIST_COMMAND);
+		world_run(&w);
+		assert_events(&w.asks[0], "restart;refused");
+	}
+}
+
+static void test_nobody_answers_a_listing_that_went_ahead(void **unused)
+{
+	struct world w;
+
+	FOR_EACH_CUT(w)
+	{
+		w.config.timeout_ms = 150;
+		w.server.scripts[0] = FIRST_COMMANDS LIST_ASKED;
+		world_ask(&w, NULL, LIST_COMMAND);
+		world_run(&w);
+		assert_int_equal(ERR_TIMEOUT, w.asks[0].code);
+	}
+}
+
+static void test_a_client_goes_with_a_listing_ahead(void **unused)
+{
+	struct world w;
+
+	FOR_EACH_CUT(w)
+	{
+		w.server.scripts[0] = FIRST_COMMANDS LIST_ASKED;
+		world_ask(&w, NULL, LIST_COMMAND);
+		world_run_ms(&w, 20);
+		assert_false(w.asks[0].done);
+	}
+}
+
+static void test_a_listing_that_went_ahead_is_cancelled(void **unused)
+{
+	struct world w;
+
+	FOR_EACH_CUT(w)
+	{
+		w.server.scripts[0] = FIRST_COMMANDS LIST_ASKED "W 20\n" FIRST_ANSWERS LISTED NOOP;
+		world_ask(&w, NULL, LIST_COMMAND);
+		world_run_ms(&w, 10);
+		imap_client_cancel(w.client, &w.asks[0].request);
+		w.asks[0].code = -1;
+		world_ask(&w, NULL, "NOOP");
+		world_run_ms(&w, 60);
+		assert_events(&w.asks[0], "");
+		assert_events(&w.asks[1], "ok");
 	}
 }
 
@@ -706,6 +892,14 @@ static int run_all(void)
 		cmocka_unit_test(test_xoauth2),
 		cmocka_unit_test(test_mechanisms),
 		cmocka_unit_test(test_qresync_counts_when_enabled),
+		cmocka_unit_test(test_a_listing_goes_with_the_first_commands),
+		cmocka_unit_test(test_what_waits_for_a_ready_session),
+		cmocka_unit_test(test_one_goes_with_the_first_commands),
+		cmocka_unit_test(test_a_session_fails_with_a_listing_under_way),
+		cmocka_unit_test(test_a_listing_that_came_too_early),
+		cmocka_unit_test(test_nobody_answers_a_listing_that_went_ahead),
+		cmocka_unit_test(test_a_client_goes_with_a_listing_ahead),
+		cmocka_unit_test(test_a_listing_that_went_ahead_is_cancelled),
 		cmocka_unit_test(test_refused_once),
 		cmocka_unit_test(test_refused_twice),
 		cmocka_unit_test(test_no_credential),

@@ -1095,6 +1095,31 @@ static void test_compressed(void **unused)
 	}
 }
 
+/* What came too late to go with the first commands waits for the stream that begins behind COMPRESS. */
+static void test_nothing_is_sent_behind_compress(void **unused)
+{
+	struct world w;
+
+	FOR_EACH_CUT(w)
+	{
+		w.config.host = "imap.example.com";
+		w.config.tls = STREAM_TLS_STARTTLS;
+		w.config.compress = true;
+		w.server.scripts[0] =
+			"C: c CAPABILITY\nS: * CAPABILITY IMAP4rev1 AUTH=XOAUTH2 SASL-IR\nS: $c OK\n"
+			"C: l AUTHENTICATE XOAUTH2 *\nS: $l OK [CAPABILITY IMAP4rev1 COMPRESS=DEFLATE ENABLE QRESYNC "
+			"NAMESPACE] in\nC: n NAMESPACE\nC: q ENABLE QRESYNC\nC: f LIST \"\" \"*\"\nS: $n OK\nS: $q OK\n"
+			"C: z COMPRESS DEFLATE\nS: * LIST () \"/\" \"a\"\nS: $f OK\nW 20\nN\nS: $z OK\nD\n"
+			"C: o NOOP\nS: $o OK\n";
+		world_ask(&w, NULL, "LIST \"\" \"*\"");
+		world_ask(&w, NULL, "NOOP");
+		world_run(&w);
+		assert_events(&w.asks[0], "list a;ok");
+		assert_events(&w.asks[1], "ok");
+		assert_string_equal("", w.server.wrong->str);
+	}
+}
+
 static void test_bandwidth_limit(void **unused)
 {
 	struct world w;
@@ -1187,6 +1212,7 @@ static int run_all(void)
 		cmocka_unit_test(test_submit_in_callback),
 		cmocka_unit_test(test_free_with_all_under_way),
 		cmocka_unit_test(test_compressed),
+		cmocka_unit_test(test_nothing_is_sent_behind_compress),
 		cmocka_unit_test(test_bandwidth_limit),
 		cmocka_unit_test(test_round_trips),
 	};

@@ -706,6 +706,28 @@ static void test_dead_ones_are_given_up_together(void **unused)
 	}
 }
 
+#define EARLY                                                                                                          \
+	"S: * PREAUTH [CAPABILITY IMAP4rev1 ENABLE QRESYNC NAMESPACE] hi\nC: n NAMESPACE\nC: q ENABLE QRESYNC\n"       \
+	"C: f LIST \"\" \"*\"\n"
+
+/* While a session is signing in, with a request sent behind its own commands. */
+static void test_sleep_while_signing_in(void **unused)
+{
+	struct world w;
+
+	FOR_EACH_CUT(w)
+	{
+		w.server.scripts[0] = EARLY "W 5000\n";
+		w.server.scripts[1] = EARLY "W 100\nS: $n OK\nS: $q OK\nS: * LIST () \"/\" \"a\"\nS: $f OK\n";
+		world_ask(&w, NULL, "LIST \"\" \"*\"");
+		world_run_ms(&w, 30);
+		fake_sleep(CLIENT_SLEPT_MS + 1000);
+		world_run(&w);
+		assert_events(&w.asks[0], "restart;list a;ok");
+		assert_int_equal(2, w.server.opened);
+	}
+}
+
 static void test_silent_at_idle(void **unused)
 {
 	struct world w;
@@ -901,6 +923,7 @@ static int run_all(void)
 		TEST(test_too_many_connections),
 		TEST(test_silent_when_called_back),
 		TEST(test_dead_ones_are_given_up_together),
+		TEST(test_sleep_while_signing_in),
 		TEST(test_silent_at_idle),
 		TEST(test_silent_at_examine),
 		TEST(test_renumbered),
