@@ -250,10 +250,12 @@ void mail_row_message(const struct mail *mail, const struct listing *listing, co
 /* May what was checked then be shown although it can't be checked now? 0 = never checked. */
 bool mail_stale_allowed(const struct mail *mail, int64_t checked_at);
 
-/* tree.c */
-int tree_load(struct mail *mail, struct error *err); /* from the cache */
+/* tree_check.c */
 void tree_check_begin(struct mail *mail, struct park *park);
 void tree_kick(struct mail *mail); /* a check now, for nobody in particular; loop only */
+
+/* tree.c */
+int tree_load(struct mail *mail, struct error *err); /* from the cache */
 void tree_free(struct mail *mail);
 /* The stored inode number for a key. */
 uint32_t tree_number(struct mail *mail, const char *key);
