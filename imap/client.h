@@ -194,5 +194,9 @@ struct imap_client_state {
 	struct error last_error; /* code 0 = none since the last success */
 };
 void imap_client_state(const struct imap_client *client, struct imap_client_state *state_out);
-/* Bulk requests for one mailbox that could be on the wire now, by the connections that there are; at least 1. */
+/*
+ * Into how many requests bulk work of one mailbox should be divided at most: where the server takes one at a time, as
+ * many as there are connections for it now. UINT32_MAX = any number: they are pipelined, or whoever waits for a single
+ * message has no other connection, and waits for the end of one of them.
+ */
 uint32_t imap_client_bulk_at_once(const struct imap_client *client);

@@ -55,8 +55,8 @@ uint32_t imap_client_bulk_at_once(const struct imap_client *client)
 {
 	uint32_t ready = 0;
 
-	if (client->depth > 1)
-		return client->depth;
+	if (client->depth > 1 || schedule_allowed(client) == 1)
+		return UINT32_MAX;
 	for (guint i = 0; i < client->members->len; i++)
 		ready += ((const struct member *)client->members->pdata[i])->state == MEMBER_READY;
 	/* one of several is kept free */

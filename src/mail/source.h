@@ -139,7 +139,7 @@ struct mail_source_ops {
 	void (*fetch)(struct mail_source *source, struct source_fetch_job *job);
 	/* `done` won't come. */
 	void (*cancel_fetch)(struct mail_source *source, struct source_fetch_job *job);
-	/* Bulk jobs of one folder that the server would be asked for at once, as things are now. */
+	/* Into how many jobs bulk work of one folder should be divided at most, as things are now; 1 and more. */
 	uint32_t (*bulk_at_once)(const struct mail_source *source);
 	/*
 	 * From now on changes of this folder are told, and of no other; NULL = of none. As far as the server can, soon

@@ -692,11 +692,14 @@ static void test_bulk_without_pipelining_takes_all_but_one(void **unused)
 		w.server.scripts[1] = SIGN_IN INBOX ASKED("b", "2") "S: $b OK\n";
 		w.server.scripts[2] = SIGN_IN INBOX;
 		ask_bulk(&w, "INBOX", FETCH_TEXT("1"));
+		assert_int_equal(1, imap_client_bulk_at_once(w.client));
 		ask_bulk(&w, "INBOX", FETCH_TEXT("2"));
 		world_run(&w);
 		assert_true(w.asks[1].done_at_ms < w.asks[0].done_at_ms);
 		/* of three one is kept free */
 		assert_int_equal(2, imap_client_bulk_at_once(w.client));
+		w.client->depth = 2;
+		assert_int_equal(UINT32_MAX, imap_client_bulk_at_once(w.client));
 	}
 }
 
@@ -715,7 +718,7 @@ static void test_interactive_goes_first_on_one(void **unused)
 		world_ask(&w, "Sent", FETCH_TEXT("3"));
 		world_run(&w);
 		assert_int_equal(w.server.ended, 1);
-		assert_int_equal(1, imap_client_bulk_at_once(w.client));
+		assert_int_equal(UINT32_MAX, imap_client_bulk_at_once(w.client));
 	}
 }
 
