@@ -77,7 +77,10 @@ void job_again(struct job *job)
 	g_queue_push_head_link(queue, &job->link);
 	job->sent = job->examined = job->pipelined = job->behind_done = false;
 	g_clear_pointer(&job->asked, g_free);
-	job->submitted_ms = client_now(job->client); /* the silence so far was about another connection */
+	/* the silence so far was about another connection; but a sign-in that fails is waited for as by all that wait
+	 */
+	if (!job->early || !job->late)
+		job->submitted_ms = client_now(job->client);
 	client_kick(job->client);
 	if (sent && request->ops->restart)
 		request->ops->restart(request->ctx);

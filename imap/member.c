@@ -726,6 +726,8 @@ static void on_ready(void *ctx)
 	member->state = MEMBER_READY;
 	member->conn = session_take(member->session);
 	conn_set_ops(member->conn, &conn_ops, member);
+	if (member->flight.length)
+		window_begin(member);
 	signed_in(member);
 	log_info("signed in to %s as %s", client->config.host, client->config.user);
 	client_signed_in(client, member->capabilities);
@@ -736,12 +738,18 @@ static void on_failed(void *ctx, enum session_end end, uint32_t backoff_ms, cons
 {
 	struct member *member = ctx;
 	struct imap_client *client = member->client;
+	struct job *early = oldest(member);
 
 	if (member->state == MEMBER_ENDED)
 		return;
 	log_info("no connection to %s: %s", client->config.host, err->text);
+	if (early)
+		early->late = true;
 	member_end(member, BLAME_NOBODY, err);
-	if (member->for_watch)
+	/* it may have been the early one that the server hung up on: that's for the next session to show */
+	if (early && end == SESSION_FAILED)
+		client_kick(client);
+	else if (member->for_watch)
 		watch_unconnected(member, end, backoff_ms, err);
 	else
 		client_sign_in_failed(client, member, end, backoff_ms, err);

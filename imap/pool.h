@@ -47,6 +47,7 @@ struct job {
 	bool telling;     /* inside its `examined` */
 	bool alone;       /* may not be pipelined again */
 	bool early;       /* sent before its session was ready */
+	bool late;        /* a session failed with it under way: it waits for one that is ready */
 	bool elsewhere;   /* its EXAMINE was refused by a session that knew another mailbox of this name */
 	unsigned tries, garbage;
 	int data_code;          /* what body_data answered */

@@ -156,7 +156,8 @@ static struct member *keeper_of(const struct pass *pass, const struct job *job)
 	for (guint i = 0; job->request->keep_session && i < members->len; i++) {
 		struct member *member = members->pdata[i];
 
-		if (member->state == MEMBER_READY && !member->drop && member->number == job->request->keep_session)
+		/* one that isn't ready yet has answered what was sent early */
+		if (member->state != MEMBER_ENDED && !member->drop && member->number == job->request->keep_session)
 			return member;
 	}
 	return NULL;
@@ -178,11 +179,15 @@ static bool may_follow_done(const struct pass *pass, const struct member *member
 	       !pass->client->watch.waits_for_end;
 }
 
-/* What needs no mailbox goes with the session's own first commands: who opens a mount waits a round trip less. */
+/*
+ * The folders are asked for with the session's own first commands: who opens a mount waits a round trip less. Nothing
+ * else is: the session passes on what answers LIST.
+ */
 static bool may_go_early(const struct pass *pass, const struct member *member, const struct job *job)
 {
 	return member->state == MEMBER_CONNECTING && session_takes_early(member->session) && !member->flight.length &&
-	       job->class == IMAP_INTERACTIVE && !job->request->mailbox && pass->client->depth > 1 &&
+	       job->class == IMAP_INTERACTIVE && job->request->command &&
+	       g_str_has_prefix(job->request->command, "LIST ") && !job->late && pass->client->depth > 1 &&
 	       !pass->client->early_off && fresh_enough(member, job);
 }
 

@@ -465,6 +465,7 @@ static void on_response(void *ctx, const struct imap_response *response)
 		break;
 	case IMAP_LIST_RESPONSE:
 	case IMAP_STATUS_RESPONSE:
+		/* the answer to our own names nothing: `LIST (\Noselect) "/" ""` */
 		if (s->ops->response)
 			s->ops->response(s->ctx, response);
 		break;

@@ -182,13 +182,24 @@ static uint64_t window_now(const struct walk *walk)
 	return MIN(walk->window_bytes, MAX(walk->rate_bytes * WINDOW_SECONDS, WINDOW_FIRST_BYTES));
 }
 
-/* What waits for the next connection would leave a server that takes one command at a time idle for a round trip. */
+/* A job asks for so much at least. */
+static uint64_t job_least(const struct walk *walk)
+{
+	return CLAMP(MIN(window_now(walk), walk->flight.most_bytes) / JOBS, JOB_BYTES_MIN, JOB_BYTES_MAX);
+}
+
+/*
+ * Where the server takes one command at a time, those that wait for the next connection would leave it idle for a round
+ * trip each: a job asks for more, as far as there is room.
+ */
 static uint64_t job_most(const struct walk *walk)
 {
 	struct mail_source *source = walk->mail->source;
-	uint64_t jobs = CLAMP(source->ops->bulk_at_once(source), 1, JOBS);
+	uint64_t most = MIN(window_now(walk), walk->flight.most_bytes) /
+	                CLAMP(source->ops->bulk_at_once(source), 1, JOBS);
+	uint64_t room = MIN(window_now(walk) - walk->ahead_bytes, walk->flight.most_bytes - walk->in_flight_bytes);
 
-	return CLAMP(MIN(window_now(walk), walk->flight.most_bytes) / jobs, JOB_BYTES_MIN, JOB_BYTES_MAX);
+	return CLAMP(MIN(most, room), job_least(walk), JOB_BYTES_MAX);
 }
 
 static void rate_note(struct walk *walk, uint64_t bytes)
@@ -248,7 +259,7 @@ static guint job_gather(struct walk *walk, GArray *uids, uint64_t job_bytes)
 /* One job; false when the window is full, or there is nothing left to ask for. */
 static bool pump(struct walk *walk)
 {
-	uint64_t window = window_now(walk), job_bytes = job_most(walk);
+	uint64_t window = window_now(walk), job_bytes;
 	g_autoptr(GArray) uids = NULL;
 	struct error err;
 
@@ -256,8 +267,9 @@ static bool pump(struct walk *walk)
 		walk->in_flight_bytes >= walk->flight.most_bytes)
 		return false;
 	/* few large commands: not one for each message that the reader has left behind */
-	if (window - walk->ahead_bytes < job_bytes && walk->in_flight_bytes)
+	if (window - walk->ahead_bytes < job_least(walk) && walk->in_flight_bytes)
 		return false;
+	job_bytes = job_most(walk);
 	if (daily_check(walk->mail, job_bytes, &err) != 0) {
 		walk_stop(walk);
 		return false;

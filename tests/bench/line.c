@@ -126,25 +126,24 @@ static int64_t arrival(const struct line *line, struct link *link, size_t length
 	return sent_ns + line->rtt_ns / 2;
 }
 
-/* False when the connection is over. */
-static bool take(const struct line *line, struct way *way)
+/* A connection that was reset has ended, behind all that came before. */
+static void take(const struct line *line, struct way *way)
 {
 	for (unsigned i = 0; i < PIECES_A_TURN && has_room(line, way); i++) {
 		struct piece *piece = g_malloc(sizeof(*piece));
 		ssize_t got = recv(way->from, piece->bytes, piece_bytes(line), 0);
 
-		if (got < 0) {
+		if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
 			g_free(piece);
-			return errno == EAGAIN || errno == EINTR;
+			return;
 		}
-		piece->length = (size_t)got;
+		piece->length = (size_t)MAX(got, 0);
 		piece->sent = 0;
 		piece->due_ns = arrival(line, way->link, piece->length);
 		way->bytes += piece->length;
-		way->ended = !got;
+		way->ended = got <= 0;
 		g_queue_push_tail(&way->pieces, piece);
 	}
-	return true;
 }
 
 /* False when the connection is over. */
@@ -244,8 +243,10 @@ static void connection_turn(const struct line *line, struct connection *connecti
 		open_now(line, connection);
 	if (!connection->open)
 		return;
-	connection->over = !take(line, &connection->up) || !take(line, &connection->down) || !give(&connection->up) ||
-	                   !give(&connection->down) || is_delivered(&connection->down);
+	take(line, &connection->up);
+	take(line, &connection->down);
+	connection->over = !give(&connection->up) || !give(&connection->down) ||
+	                   (is_delivered(&connection->up) && is_delivered(&connection->down));
 }
 
 /* ---- turns ---- */

@@ -47,12 +47,19 @@ class LineTest(unittest.TestCase):
     @contextlib.contextmanager
     def line(self, rtt_s=0.0, bits_per_s=0.0):
         echo = Echo()
-        with subprocess.Popen([BINARY, str(echo.port), str(rtt_s * 1000), str(bits_per_s)], stdin=subprocess.PIPE,
+        try:
+            with self.line_to(echo.port, rtt_s, bits_per_s) as port:
+                yield port
+        finally:
+            echo.close()
+
+    @contextlib.contextmanager
+    def line_to(self, port, rtt_s=0.0, bits_per_s=0.0):
+        with subprocess.Popen([BINARY, str(port), str(rtt_s * 1000), str(bits_per_s)], stdin=subprocess.PIPE,
                               stdout=subprocess.PIPE) as process:
             try:
                 yield int(process.stdout.readline())
             finally:
-                echo.close()
                 process.stdin.close()
                 self.assertEqual(process.wait(LIMIT_S), 0)
 
@@ -114,6 +121,42 @@ class LineTest(unittest.TestCase):
                 thread.join()
         self.assertEqual([size for _, size, _ in results], [len(data)] * 2)
         self.assertGreaterEqual(max(seconds for *_, seconds in results), 2 * len(data) * 8 / bits_per_s)
+
+    def test_what_came_before_a_reset_arrives(self):
+        sent = 300_000
+
+        def serve(listener):
+            with listener.accept()[0] as peer:
+                peer.sendall(b"y" * sent)
+                # What the client said is unread: this end resets the connection.
+
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            threading.Thread(target=serve, args=(listener,), daemon=True).start()
+            with self.line_to(listener.getsockname()[1], RTT_S) as port, self.connected(port) as client:
+                client.sendall(b"x" * 1000)
+                got = 0
+                while data := client.recv(1 << 16):
+                    got += len(data)
+        self.assertEqual(got, sent)
+
+    def test_one_end_closes_and_the_other_goes_on(self):
+        received = []
+
+        def serve(listener):
+            with listener.accept()[0] as peer:
+                peer.shutdown(socket.SHUT_WR)
+                while data := peer.recv(1 << 16):
+                    received.append(len(data))
+
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            server = threading.Thread(target=serve, args=(listener,), daemon=True)
+            server.start()
+            with self.line_to(listener.getsockname()[1], RTT_S) as port:
+                with self.connected(port) as client:
+                    self.assertEqual(client.recv(1), b"")
+                    client.sendall(b"z" * 50_000)
+                server.join(LIMIT_S)
+        self.assertEqual(sum(received), 50_000)
 
     def test_nobody_at_the_other_end(self):
         with self.line() as port, self.connected(port) as first:

@@ -701,6 +701,14 @@ static void test_one_command_where_the_server_takes_one_at_a_time(void **state)
 
 	f->fake->bulk_at_once = 1;
 	assert_first_window(f, 11, 1);
+	/* the window moves with the reader, by a quarter of it and no more; each eighth hit is looked at */
+	for (uint32_t uid = 3; uid <= 6; uid++)
+		assert_int_equal(0, read_code(f, uid));
+	for (unsigned i = 0; i < 8; i++)
+		assert_int_equal(0, read_code(f, 6));
+	for (unsigned i = 0; i < 1000 && asked(f) == 2 + 11; i++)
+		g_usleep(10000);
+	assert_in_range(asked(f), 2 + 11 + 1, 6 + 11 + 3);
 }
 
 /* The folder "Second", listed, as that of the fixture. */

@@ -103,8 +103,7 @@ static void test_mechanisms(void **unused)
 			"OK\n" NOOP},
 		{AUTH_BEARER, IMAP_SASL_AUTO,
 			"S: * PREAUTH [CAPABILITY IMAP4rev1 ENABLE CONDSTORE NAMESPACE] hi\nC: n NAMESPACE\n"
-			"C: q ENABLE CONDSTORE\nC: o NOOP\nS: $n BAD what?\nS: $q BAD no\nC: f LIST \"\" \"\"\n"
-			"S: $f OK\nS: $o OK\n"},
+			"C: q ENABLE CONDSTORE\nS: $n BAD what?\nS: $q BAD no\nC: f LIST \"\" \"\"\nS: $f OK\n" NOOP},
 	};
 	struct world w;
 
@@ -191,16 +190,18 @@ static void test_what_waits_for_a_ready_session(void **unused)
 		uint32_t depth;
 	} cases[] = {
 		{{.mailbox = "INBOX"}, 0},
-		{{.command = "NOOP", .class = IMAP_BULK}, 0},
-		{{.command = "NOOP"}, 1},
+		{{.command = LIST_COMMAND, .class = IMAP_BULK}, 0},
+		{{.command = LIST_COMMAND}, 1},
+		/* what answers it would be lost */
+		{{.command = "NOOP"}, 0},
 	};
+	static const char *const ends[] = {INBOX, LIST_ASKED LISTED, LIST_ASKED LISTED, NOOP};
 	struct world w;
 
 	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++)
 		FOR_EACH_CUT(w)
 		{
-			g_autofree char *script = g_strconcat(
-				FIRST_COMMANDS "W 10\nN\n" FIRST_ANSWERS, i ? NOOP : INBOX, NULL);
+			g_autofree char *script = g_strconcat(FIRST_COMMANDS "W 10\nN\n" FIRST_ANSWERS, ends[i], NULL);
 
 			w.config.depth = cases[i].depth;
 			w.server.scripts[0] = script;
@@ -219,10 +220,10 @@ static void test_one_goes_with_the_first_commands(void **unused)
 
 	FOR_EACH_CUT(w)
 	{
-		w.server.scripts[0] = FIRST_COMMANDS LIST_ASKED "W 10\nN\n" FIRST_ANSWERS "C: o NOOP\n" LISTED
-								"S: $o OK\n";
+		w.server.scripts[0] = FIRST_COMMANDS LIST_ASKED "W 10\nN\n" FIRST_ANSWERS
+								"C: g LIST \"\" \"b\"\n" LISTED "S: $g OK\n";
 		world_ask(&w, NULL, LIST_COMMAND);
-		world_ask(&w, NULL, "NOOP");
+		world_ask(&w, NULL, "LIST \"\" \"b\"");
 		world_run(&w);
 		assert_events(&w.asks[0], "list a;ok");
 		assert_events(&w.asks[1], "ok");
@@ -230,6 +231,9 @@ static void test_one_goes_with_the_first_commands(void **unused)
 	}
 }
 
+#define LATE FIRST_COMMANDS "W 10\nN\n" FIRST_ANSWERS LIST_ASKED
+
+/* The next time it waits for a session that is ready. */
 static void test_a_session_fails_with_a_listing_under_way(void **unused)
 {
 	static const char *const scripts[] = {
@@ -244,15 +248,102 @@ static void test_a_session_fails_with_a_listing_under_way(void **unused)
 		FOR_EACH_CUT(w)
 		{
 			w.server.scripts[0] = scripts[i];
-			w.server.scripts[1] = FIRST_COMMANDS LIST_ASKED FIRST_ANSWERS LISTED;
+			w.server.scripts[1] = LATE LISTED;
 			world_ask(&w, NULL, LIST_COMMAND);
 			world_run(&w);
-			/* what isn't reached fails, as it does without anything under way */
-			assert_events(&w.asks[0], i == 0   ? "list b;restart;list a;ok"
-						  : i == 1 ? "list b;restart;unreachable"
-							   : "restart;unreachable");
-			assert_int_equal(i == 0 ? 2 : 1, w.server.opened);
+			assert_events(&w.asks[0], i == 2 ? "restart;list a;ok" : "list b;restart;list a;ok");
+			assert_int_equal(2, w.server.opened);
+			assert_string_equal("", w.server.wrong->str);
 		}
+}
+
+/* Whom the server hangs up on is asked for three times, and nobody else is to blame. */
+static void test_a_listing_that_ends_its_session(void **unused)
+{
+	struct world w;
+
+	FOR_EACH_CUT(w)
+	{
+		w.server.scripts[0] = FIRST_COMMANDS LIST_ASKED FIRST_ANSWERS "X\n";
+		for (unsigned i = 1; i < 4; i++)
+			w.server.scripts[i] = LATE "X\n";
+		w.server.scripts[4] = FIRST_COMMANDS FIRST_ANSWERS INBOX ASKED("a", "1") BODY("1") "S: $a OK\n";
+		world_ask(&w, NULL, LIST_COMMAND);
+		world_ask(&w, "INBOX", FETCH_TEXT("1"));
+		world_run(&w);
+		assert_int_equal(ERR_UNREACHABLE, w.asks[0].code);
+		assert_int_equal(0, w.asks[1].code);
+		assert_in_range(w.server.opened, 4, 5);
+	}
+}
+
+/* It has a connection to go on with: nobody but the listing waits for the one that can't be had. */
+static void test_a_second_opinion_that_cant_be_had(void **unused)
+{
+	static const char *const scripts[] = {
+		FIRST_COMMANDS LIST_ASKED "X\n",
+		FIRST_COMMANDS LIST_ASKED "W 100000\n",
+		FIRST_COMMANDS LIST_ASKED "S: $n NO User is authenticated but not connected.\nX\n",
+	};
+	const uint32_t timeout_ms = 600;
+	struct world w;
+
+	for (size_t i = 0; i < G_N_ELEMENTS(scripts); i++)
+		FOR_EACH_CUT(w)
+		{
+			uint64_t began_ms;
+
+			w.config.connections = 3;
+			w.config.timeout_ms = timeout_ms;
+			w.server.scripts[0] = SIGN_IN NOOP;
+			w.server.scripts[1] = scripts[i];
+			for (unsigned k = 2; k < SCRIPTS_MAX; k++)
+				w.server.scripts[k] = i == 1 ? scripts[i] : FIRST_COMMANDS "X\n";
+			world_ask(&w, NULL, "NOOP");
+			world_run(&w);
+			began_ms = clock_ms();
+			world_ask_with(&w, &(struct imap_request){.command = LIST_COMMAND, .fresh = true});
+			world_run(&w);
+			assert_int_not_equal(0, w.asks[1].code);
+			assert_in_range(w.server.opened, 2, 8);
+			assert_true(w.asks[1].done_at_ms - began_ms < 2 * timeout_ms - 200);
+		}
+}
+
+static void test_a_slow_sign_in_isnt_a_slow_answer(void **unused)
+{
+	struct world w;
+
+	FOR_EACH_CUT(w)
+	{
+		w.config.timeout_ms = 250;
+		w.tuning.slow_window_ms = 200;
+		w.server.scripts[0] = FIRST_COMMANDS LIST_ASKED "W 180\nS: $n OK\nW 180\nS: $q OK\nW 150\n" LISTED;
+		world_ask(&w, NULL, LIST_COMMAND);
+		world_run(&w);
+		assert_events(&w.asks[0], "list a;ok");
+		assert_int_equal(1, w.server.opened);
+	}
+}
+
+static void test_a_session_is_kept_before_it_is_ready(void **unused)
+{
+	struct world w;
+
+	FOR_EACH_CUT(w)
+	{
+		w.config.connections = 3;
+		w.server.scripts[0] = SIGN_IN NOOP;
+		w.server.scripts[1] = FIRST_COMMANDS LIST_ASKED LISTED "W 60\n" FIRST_ANSWERS INBOX;
+		world_ask(&w, NULL, "NOOP");
+		world_run(&w);
+		world_ask_with(&w, &(struct imap_request){.command = LIST_COMMAND, .fresh = true});
+		world_run(&w);
+		assert_int_equal(2, w.asks[1].request.session);
+		world_ask_with(&w, &(struct imap_request){.mailbox = "INBOX", .keep_session = 2});
+		world_run(&w);
+		assert_int_equal(2, w.asks[2].request.session);
+	}
 }
 
 static void test_a_listing_that_came_too_early(void **unused)
@@ -896,6 +987,10 @@ static int run_all(void)
 		cmocka_unit_test(test_what_waits_for_a_ready_session),
 		cmocka_unit_test(test_one_goes_with_the_first_commands),
 		cmocka_unit_test(test_a_session_fails_with_a_listing_under_way),
+		cmocka_unit_test(test_a_listing_that_ends_its_session),
+		cmocka_unit_test(test_a_second_opinion_that_cant_be_had),
+		cmocka_unit_test(test_a_slow_sign_in_isnt_a_slow_answer),
+		cmocka_unit_test(test_a_session_is_kept_before_it_is_ready),
 		cmocka_unit_test(test_a_listing_that_came_too_early),
 		cmocka_unit_test(test_nobody_answers_a_listing_that_went_ahead),
 		cmocka_unit_test(test_a_client_goes_with_a_listing_ahead),
