@@ -187,6 +187,9 @@ void client_success(struct imap_client *client)
 void client_signed_in(struct imap_client *client, uint32_t capabilities)
 {
 	client->capabilities = capabilities;
+	/* the old ones, of which some take no command before the last one is answered, don't know ENABLE (RFC 5161) */
+	if (!client->config.depth && !(capabilities & IMAP_CAP_ENABLE))
+		client->depth = 1;
 	client->proven = true;
 	client->rejections = client->not_connected = 0;
 	client->down_until_ms = 0;

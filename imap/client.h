@@ -37,7 +37,7 @@
 #include <stdint.h>
 
 #define CLIENT_TRIES 3u                /* sends of one request over fresh connections */
-#define CLIENT_DEPTH_DEFAULT 8u        /* commands in flight on one connection */
+#define CLIENT_DEPTH_DEFAULT 8u        /* commands in flight on one connection, where the server knows ENABLE; else 1 */
 #define CLIENT_COMMAND_BYTES_MAX 4096u /* one command line: Exchange refuses longer ones */
 #define CLIENT_SLOW_BYTES 1024u        /* fewer bytes than this over a minute count as silence */
 #define CLIENT_CONNECTIONS_MAX 32u

@@ -286,6 +286,7 @@ void world_init(struct world *w, size_t chunk)
 		.connections = 1,
 		.timeout_ms = 5000,
 		.throttle_wait_ms = 5000,
+		.depth = CLIENT_DEPTH_DEFAULT,
 	};
 	w->tuning = (struct client_tuning){.slow_window_ms = 60000,
 		.idle_ms = 60000,

@@ -725,6 +725,30 @@ static void test_depth(void **unused)
 	}
 }
 
+/* Nobody says how many: the old servers are asked for one thing at a time. */
+static void test_depth_by_what_the_server_knows(void **unused)
+{
+	static const char *const scripts[] = {
+		SIGN_IN INBOX ASKED("a", "1") "W 10\nN\nS: $a OK\n" ASKED("b", "2") "S: $b OK\n",
+		FIRST_COMMANDS FIRST_ANSWERS INBOX ASKED("a", "1") ASKED("b", "2") "S: $a OK\nS: $b OK\n",
+	};
+	struct world w;
+
+	for (size_t i = 0; i < G_N_ELEMENTS(scripts); i++)
+		FOR_EACH_CUT(w)
+		{
+			w.config.depth = 0;
+			w.server.scripts[0] = scripts[i];
+			world_ask(&w, "INBOX", FETCH_TEXT("1"));
+			world_ask(&w, "INBOX", FETCH_TEXT("2"));
+			world_run(&w);
+			assert_int_equal(0, w.asks[0].code);
+			assert_int_equal(0, w.asks[1].code);
+			assert_string_equal("", w.server.wrong->str);
+			assert_int_equal(1, w.server.opened);
+		}
+}
+
 static void test_another_mailbox_waits(void **unused)
 {
 	struct world w;
@@ -1010,6 +1034,7 @@ static int run_all(void)
 		cmocka_unit_test(test_pipelined_in_order),
 		cmocka_unit_test(test_answered_in_another_order),
 		cmocka_unit_test(test_depth),
+		cmocka_unit_test(test_depth_by_what_the_server_knows),
 		cmocka_unit_test(test_another_mailbox_waits),
 		cmocka_unit_test(test_unsolicited_everywhere),
 		cmocka_unit_test(test_examine_again),

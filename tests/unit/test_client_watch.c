@@ -664,7 +664,7 @@ static void test_silent_when_called_back(void **unused)
 		FOR_EACH_CUT(w)
 		{
 			w.config.timeout_ms = 600;
-			w.config.depth = depth;
+			w.config.depth = depth ? depth : CLIENT_DEPTH_DEFAULT;
 			w.server.scripts[0] = depth == 1 ? ON INBOX IDLE "C+ DONE\n"
 			                                 : ON INBOX IDLE "C+ DONE\n" ASKED("a", "1");
 			w.server.scripts[1] = ON INBOX ASKED("a", "1") BODY("1") "S: $a OK\n";
