@@ -46,7 +46,7 @@ static bool begin(struct wait *wait)
 	bool cancelled;
 
 	pthread_mutex_lock(&wait->lock);
-	wait->waiter = (struct mail_waiter){.done = on_done};
+	wait->waiter = (struct mail_waiter){.done = on_done, .pid = wait->pid};
 	cancelled = wait->cancelled;
 	pthread_mutex_unlock(&wait->lock);
 	return !cancelled;

@@ -16,6 +16,7 @@ typedef int (*wait_try_fn)(void *ctx, struct mail_waiter *waiter, struct error *
 struct wait {
 	struct mail_waiter waiter; /* first */
 	struct mail *mail;
+	int pid;                 /* told as that of the program that waits; 0 = unknown */
 	void (*tick)(void *ctx); /* now and then while it waits, on the waiting thread; may be NULL */
 	void *tick_ctx;
 	pthread_mutex_t lock; /* guards the following */

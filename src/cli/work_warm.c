@@ -8,6 +8,7 @@
 #include "src/cli/work_inside.h"
 
 #include <string.h>
+#include <unistd.h>
 
 #include "src/base/banned.h"
 
@@ -188,8 +189,11 @@ int work_warm(const struct work *work, const char *path, const struct sink *sink
 	struct warm warm = {.work = work, .sink = sink, .path = "", .started_ms = clock_ms()};
 	g_autoptr(GArray) folders = NULL;
 	struct mail_folder *top = NULL;
-	int code = wait_for(work->wait, work_try_tree_fresh, &try, err);
+	int code;
 
+	/* who lists a folder and begins with its first message reads all of it: one miss is enough to see that */
+	work->wait->pid = getpid();
+	code = wait_for(work->wait, work_try_tree_fresh, &try, err);
 	if (code == 0 && path && *path)
 		code = work_folder_find(work, path, &top, err);
 	else if (code == 0)
