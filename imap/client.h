@@ -4,10 +4,10 @@
  *
  * A request is one command (or just an EXAMINE) on one mailbox. The client connects when the first
  * request comes, signs in (AUTHENTICATE XOAUTH2, OAUTHBEARER, PLAIN, or LOGIN; RFC 3501, 4959,
- * 7628), trusts the sign-in only after a first command, reads the capabilities again, examines the
- * mailbox that a request needs, pipelines requests up to the depth that the server stands, and
- * sends what arrives to the request that asked. It only ever EXAMINEs (never SELECTs), and refuses a
- * command that is not on its list of reading commands.
+ * 7628), trusts the sign-in only after a first command (with which a LIST may go), reads the capabilities again,
+ * examines the mailbox that a request needs, pipelines requests up to the depth that the server stands (one where it
+ * doesn't know ENABLE), and sends what arrives to the request that asked. It only ever EXAMINEs (never SELECTs), and
+ * refuses a command that is not on its list of reading commands.
  *
  * Interactive requests never queue behind bulk ones: with two or more connections one is kept
  * free of bulk work; with one connection they go ahead of the bulk requests not yet sent. The bulk requests of
