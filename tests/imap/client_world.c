@@ -366,6 +366,13 @@ void world_run(struct world *w)
 	loop_timer_cancel(guard);
 }
 
+void world_until_sent(struct world *w, const char *text)
+{
+	for (unsigned i = 0; i < WORLD_PATIENCE_MS && !strstr(w->server.log->str, text); i++)
+		world_run_ms(w, 1);
+	assert_non_null(strstr(w->server.log->str, text));
+}
+
 static void elapsed(void *data)
 {
 	*(bool *)data = true;

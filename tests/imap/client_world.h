@@ -63,6 +63,7 @@ void world_start(struct world *w);
 void world_run(struct world *w); /* until all that were asked are answered */
 void world_run_ms(struct world *w, unsigned ms);
 void world_until_opened(struct world *w, unsigned connections);
+void world_until_sent(struct world *w, const char *text);
 void assert_events(const struct ask *ask, const char *events);
 
 /* Pieces of scripts */

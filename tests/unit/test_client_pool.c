@@ -1071,17 +1071,24 @@ static void test_free_with_all_under_way(void **unused)
 
 /* ---- speed ---- */
 
+#define OFFER "C: c CAPABILITY\nS: * CAPABILITY IMAP4rev1 AUTH=XOAUTH2 SASL-IR\nS: $c OK\n"
+
+/* Not on loopback: there nothing is compressed. */
+static void config_compressed(struct imap_client_config *config)
+{
+	config->host = "imap.example.com";
+	config->tls = STREAM_TLS_STARTTLS;
+	config->compress = true;
+}
+
 static void test_compressed(void **unused)
 {
 	struct world w;
 
 	FOR_EACH_CUT(w)
 	{
-		w.config.host = "imap.example.com";
-		w.config.tls = STREAM_TLS_STARTTLS;
-		w.config.compress = true;
-		w.server.scripts[0] =
-			"C: c CAPABILITY\nS: * CAPABILITY IMAP4rev1 AUTH=XOAUTH2 SASL-IR\nS: $c OK\n"
+		config_compressed(&w.config);
+		w.server.scripts[0] = OFFER
 			"C: l AUTHENTICATE XOAUTH2 *\nS: $l OK [CAPABILITY IMAP4rev1 COMPRESS=DEFLATE] in\n"
 			"C: f LIST \"\" \"\"\nS: $f OK\nC: z COMPRESS DEFLATE\nS: $z OK\nD\nS: * OK now "
 			"deflated\n" INBOX ASKED("a",
@@ -1105,11 +1112,8 @@ static void test_nothing_is_sent_behind_compress(void **unused)
 
 	FOR_EACH_CUT(w)
 	{
-		w.config.host = "imap.example.com";
-		w.config.tls = STREAM_TLS_STARTTLS;
-		w.config.compress = true;
-		w.server.scripts[0] =
-			"C: c CAPABILITY\nS: * CAPABILITY IMAP4rev1 AUTH=XOAUTH2 SASL-IR\nS: $c OK\n"
+		config_compressed(&w.config);
+		w.server.scripts[0] = OFFER
 			"C: l AUTHENTICATE XOAUTH2 *\nS: $l OK [CAPABILITY IMAP4rev1 COMPRESS=DEFLATE ENABLE QRESYNC "
 			"NAMESPACE] in\nC: n NAMESPACE\nC: q ENABLE QRESYNC\nC: f LIST \"\" \"*\"\nS: $n OK\nS: $q OK\n"
 			"C: z COMPRESS DEFLATE\nS: * LIST () \"/\" \"a\"\nS: $f OK\nW 20\nN\nS: $z OK\nD\n"

@@ -264,6 +264,15 @@ static void test_all_else_waits_for_the_end_of_idle(void **unused)
 		}
 }
 
+static void ask_and_watch(struct world *w)
+{
+	watch(w, "INBOX");
+	until_watching(w);
+	world_ask(w, "INBOX", FETCH_TEXT("1"));
+	world_run(w);
+	assert_int_equal(w->asks[0].code, 0);
+}
+
 /* A server that loses what comes with DONE isn't asked so again, */
 static void test_what_came_with_done_is_lost(void **unused)
 {
@@ -275,11 +284,7 @@ static void test_what_came_with_done_is_lost(void **unused)
 		w.server.scripts[0] = ON INBOX IDLE "C+ DONE\n" ASKED("a", "1") "S: $i OK done\n";
 		w.server.scripts[1] = ON INBOX ASKED("a", "1")
 			BODY("1") "S: $a OK\n" INBOX IDLE_WAITED_FOR ASKED("b", "2") BODY("2") "S: $b OK\n";
-		watch(&w, "INBOX");
-		until_watching(&w);
-		world_ask(&w, "INBOX", FETCH_TEXT("1"));
-		world_run(&w);
-		assert_int_equal(w.asks[0].code, 0);
+		ask_and_watch(&w);
 		ask_while_idling(&w, &(struct imap_request){.mailbox = "INBOX", .command = FETCH_TEXT("2")});
 	}
 }
@@ -294,11 +299,7 @@ static void test_what_came_with_done_is_bad(void **unused)
 		w.server.scripts[0] = ON INBOX IDLE
 			"C+ DONE\n" ASKED("a", "1") "S: $i OK done\nS: $a BAD what?\n" ASKED("b", "1")
 				BODY("1") "S: $b OK\n" INBOX IDLE_WAITED_FOR ASKED("c", "2") BODY("2") "S: $c OK\n";
-		watch(&w, "INBOX");
-		until_watching(&w);
-		world_ask(&w, "INBOX", FETCH_TEXT("1"));
-		world_run(&w);
-		assert_int_equal(w.asks[0].code, 0);
+		ask_and_watch(&w);
 		ask_while_idling(&w, &(struct imap_request){.mailbox = "INBOX", .command = FETCH_TEXT("2")});
 	}
 }
@@ -315,11 +316,7 @@ static void test_what_came_with_done_ends_the_connection(void **unused)
 									 "C+ DONE\n" ASKED("b", "2") "X\n";
 		w.server.scripts[2] = ON INBOX ASKED("b", "2")
 			BODY("2") "S: $b OK\n" INBOX IDLE_WAITED_FOR ASKED("c", "3") BODY("3") "S: $c OK\n";
-		watch(&w, "INBOX");
-		until_watching(&w);
-		world_ask(&w, "INBOX", FETCH_TEXT("1"));
-		world_run(&w);
-		assert_int_equal(w.asks[0].code, 0);
+		ask_and_watch(&w);
 		until_watching(&w);
 		world_ask(&w, "INBOX", FETCH_TEXT("2"));
 		world_run(&w);
@@ -720,7 +717,7 @@ static void test_sleep_while_signing_in(void **unused)
 		w.server.scripts[0] = EARLY "W 5000\n";
 		w.server.scripts[1] = EARLY "W 100\nS: $n OK\nS: $q OK\nS: * LIST () \"/\" \"a\"\nS: $f OK\n";
 		world_ask(&w, NULL, "LIST \"\" \"*\"");
-		world_run_ms(&w, 30);
+		world_until_sent(&w, "LIST");
 		fake_sleep(CLIENT_SLEPT_MS + 1000);
 		world_run(&w);
 		assert_events(&w.asks[0], "restart;list a;ok");
