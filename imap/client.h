@@ -59,7 +59,7 @@ struct imap_client_config {
 	uint32_t connections; /* at most */
 	uint32_t timeout_ms;
 	uint32_t throttle_wait_ms;
-	uint32_t depth;            /* 0 = CLIENT_DEPTH_DEFAULT */
+	uint32_t depth;            /* 0 = by what the server knows: CLIENT_DEPTH_DEFAULT, or 1 */
 	uint64_t bytes_per_second; /* bwlimit; 0 = none */
 	bool compress;             /* COMPRESS=DEFLATE where offered (not on loopback) */
 };
